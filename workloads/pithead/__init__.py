@@ -1,0 +1,1 @@
+"""Pithead: a mining-pool platform driven by declarative manifests."""

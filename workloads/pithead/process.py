@@ -1,0 +1,89 @@
+"""Runs one service as a process: settings in, signals to a stop event, exit codes out.
+
+Exit codes: 0 after a clean stop, 1 when the service failed, 2 when it can not
+start as configured; a supervisor restarts after 1 and a signal, never after 2.
+"""
+
+import asyncio
+import ctypes
+import logging
+import os
+import signal
+import sys
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import TypeVar
+
+import uvloop
+
+from pithead.config import Settings, SettingsError, load
+from pithead.telemetry import configure_logging
+
+EXIT_FAILED = 1
+EXIT_UNUSABLE = 2
+
+PR_SET_PDEATHSIG = 1
+
+logger = logging.getLogger(__name__)
+
+SettingsT = TypeVar("SettingsT", bound=Settings)
+
+
+class Unusable(Exception):
+    """Raised when a process can not start as it is configured; the text says what to change."""
+
+
+def die_with_parent() -> None:
+    """Ask the kernel to kill this process when its parent dies, so that nothing runs unsupervised.
+
+    Linux only (prctl(2)); the parent may be gone already, which is checked after.
+    """
+    parent = os.getppid()
+    ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:
+        sys.exit(EXIT_FAILED)
+
+
+def run_until_signalled(body: Callable[[asyncio.Event], Awaitable[None]]) -> None:
+    """Run `body(stop)` under uvloop; SIGTERM and SIGINT set `stop`."""
+
+    async def main() -> None:
+        stop = asyncio.Event()
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, stop.set)
+        await body(stop)
+
+    uvloop.run(main())
+
+
+def run_service(
+    name: str,
+    config: Path,
+    shape: type[SettingsT],
+    run: Callable[[SettingsT, asyncio.Event], Awaitable[None]],
+    *,
+    supervised: bool,
+) -> int:
+    """Load settings, serve until a signal, and answer with the exit code."""
+    if supervised:
+        die_with_parent()
+    configure_logging(name)
+    try:
+        settings = load(config, shape)
+        run_until_signalled(lambda stop: run(settings, stop))
+    except SettingsError as error:
+        logger.error("%s", error)
+        return EXIT_UNUSABLE
+    except* Unusable as group:
+        for error in _leaves(group):
+            logger.error("%s", error)
+        return EXIT_UNUSABLE
+    return 0
+
+
+def _leaves(group: BaseExceptionGroup[BaseException]) -> list[BaseException]:
+    leaves: list[BaseException] = []
+    for error in group.exceptions:
+        leaves += _leaves(error) if isinstance(error, BaseExceptionGroup) else [error]
+    return leaves
