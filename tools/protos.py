@@ -11,7 +11,9 @@ from grpc_tools import protoc
 
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = ROOT / "workloads" / "pithead"
-HEADER = '"""Generated protobuf modules: the contracts by which services meet. See tools/protos.py."""\n'
+HEADER = (
+    '"""Generated protobuf modules: the contracts by which services meet. See tools/protos.py."""\n'
+)
 
 
 def generate(output: Path) -> None:

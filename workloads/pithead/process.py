@@ -16,7 +16,7 @@ from typing import TypeVar
 
 import uvloop
 
-from pithead.config import Settings, SettingsError, load
+from pithead.config import Settings, Unusable, load
 from pithead.telemetry import configure_logging
 
 EXIT_FAILED = 1
@@ -27,10 +27,6 @@ PR_SET_PDEATHSIG = 1
 logger = logging.getLogger(__name__)
 
 SettingsT = TypeVar("SettingsT", bound=Settings)
-
-
-class Unusable(Exception):
-    """Raised when a process can not start as it is configured; the text says what to change."""
 
 
 def die_with_parent() -> None:
@@ -72,18 +68,20 @@ def run_service(
     try:
         settings = load(config, shape)
         run_until_signalled(lambda stop: run(settings, stop))
-    except SettingsError as error:
+    except Unusable as error:
         logger.error("%s", error)
         return EXIT_UNUSABLE
-    except* Unusable as group:
-        for error in _leaves(group):
-            logger.error("%s", error)
+    except BaseExceptionGroup as group:
+        unusable = group.subgroup(Unusable)
+        if unusable is None:
+            raise
+        logger.error("%s", _first(unusable))
         return EXIT_UNUSABLE
     return 0
 
 
-def _leaves(group: BaseExceptionGroup[BaseException]) -> list[BaseException]:
-    leaves: list[BaseException] = []
-    for error in group.exceptions:
-        leaves += _leaves(error) if isinstance(error, BaseExceptionGroup) else [error]
-    return leaves
+def _first(group: BaseExceptionGroup[Unusable]) -> BaseException:
+    error: BaseException = group
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return error

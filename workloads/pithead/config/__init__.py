@@ -6,7 +6,7 @@ keys are refused with their path. Secrets stand in files that settings name.
 """
 
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import msgspec
 
@@ -15,7 +15,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     """Base of all groups: frozen, and strict about unknown keys."""
 
 
-class NodeSettings(Settings, kw_only=True):
+class NodeSettings(Settings, frozen=True, kw_only=True):
     """One coin node that a process may dial."""
 
     name: str
@@ -27,7 +27,7 @@ class NodeSettings(Settings, kw_only=True):
     standby: bool = False
 
 
-class WalletSettings(Settings, kw_only=True):
+class WalletSettings(Settings, frozen=True, kw_only=True):
     """The wallet that coinbases pay and payouts spend."""
 
     kind: str = "node"
@@ -35,7 +35,7 @@ class WalletSettings(Settings, kw_only=True):
     name: str = "pool"
 
 
-class CoinSettings(Settings, kw_only=True):
+class CoinSettings(Settings, frozen=True, kw_only=True):
     """One CoinEndpoint as services see it."""
 
     name: str
@@ -57,7 +57,7 @@ class CoinSettings(Settings, kw_only=True):
         return f"{self.coin}/{self.network}"
 
 
-class SlotSettings(Settings, kw_only=True):
+class SlotSettings(Settings, frozen=True, kw_only=True):
     """A scheme revision behind a slot of extranonce1, from a height on."""
 
     slot: int
@@ -66,7 +66,7 @@ class SlotSettings(Settings, kw_only=True):
     effective_height: int
 
 
-class ListenerSettings(Settings, kw_only=True):
+class ListenerSettings(Settings, frozen=True, kw_only=True):
     """One stratum port."""
 
     name: str
@@ -79,7 +79,7 @@ class ListenerSettings(Settings, kw_only=True):
     max_weight: int
 
 
-class VardiffSettings(Settings, kw_only=True):
+class VardiffSettings(Settings, frozen=True, kw_only=True):
     """How fast a connection should send shares."""
 
     share_interval_ms: int = 5000
@@ -87,7 +87,7 @@ class VardiffSettings(Settings, kw_only=True):
     variance_percent: int = 40
 
 
-class LimitSettings(Settings, kw_only=True):
+class LimitSettings(Settings, frozen=True, kw_only=True):
     """Bounds that keep one miner from harming others."""
 
     connections_max: int = 20000
@@ -102,7 +102,7 @@ class LimitSettings(Settings, kw_only=True):
     ban_ms: int = 600_000
 
 
-class StratumSettings(Settings, kw_only=True):
+class StratumSettings(Settings, frozen=True, kw_only=True):
     """One edge process."""
 
     pool: str
@@ -124,7 +124,7 @@ class StratumSettings(Settings, kw_only=True):
     batch_delay_ms: int = 3
 
 
-class PoolSettings(Settings, kw_only=True):
+class PoolSettings(Settings, frozen=True, kw_only=True):
     """What hub services know of one pool."""
 
     pool: str
@@ -137,7 +137,7 @@ class PoolSettings(Settings, kw_only=True):
     slots: tuple[SlotSettings, ...] = ()
 
 
-class SharesSettings(Settings, kw_only=True):
+class SharesSettings(Settings, frozen=True, kw_only=True):
     """The share processor."""
 
     database: str
@@ -148,7 +148,7 @@ class SharesSettings(Settings, kw_only=True):
     coins: tuple[CoinSettings, ...]
 
 
-class RewardsSettings(Settings, kw_only=True):
+class RewardsSettings(Settings, frozen=True, kw_only=True):
     """Blocks, schemes and splits. Slots are rewards' own and empty in its pools."""
 
     database: str
@@ -162,14 +162,14 @@ class RewardsSettings(Settings, kw_only=True):
     """Blocks between the tip and the height from which a changed revision counts."""
 
 
-class LedgerSettings(Settings, kw_only=True):
+class LedgerSettings(Settings, frozen=True, kw_only=True):
     """The double-entry book."""
 
     database: str
     socket: Path
 
 
-class PayoutPolicy(Settings, kw_only=True):
+class PayoutPolicy(Settings, frozen=True, kw_only=True):
     """When and what a coin's wallet pays. One policy per CoinEndpoint."""
 
     coin: str
@@ -186,7 +186,7 @@ class PayoutPolicy(Settings, kw_only=True):
     """poolId whose fee book bears the network fee."""
 
 
-class PayoutsSettings(Settings, kw_only=True):
+class PayoutsSettings(Settings, frozen=True, kw_only=True):
     """Payout state machine and wallets."""
 
     database: str
@@ -197,7 +197,7 @@ class PayoutsSettings(Settings, kw_only=True):
     ledger_socket: Path
 
 
-class DevchainSettings(Settings, kw_only=True):
+class DevchainSettings(Settings, frozen=True, kw_only=True):
     """The built-in regtest node."""
 
     data_dir: Path
@@ -212,16 +212,46 @@ class DevchainSettings(Settings, kw_only=True):
 
 
 SettingsT = TypeVar("SettingsT", bound=Settings)
+StructT = TypeVar("StructT", bound=msgspec.Struct)
 
 
-class SettingsError(Exception):
+class Unusable(Exception):
+    """Raised by a process that can not start as it is configured; the text says what to change.
+
+    Its supervisor does not start it again: nothing but another configuration helps.
+    """
+
+
+class SettingsError(Unusable):
     """Raised when a settings file is missing, not JSON, or not of its shape."""
+
+
+def _path_to_text(value: Any) -> Any:
+    if isinstance(value, Path):
+        return str(value)
+    raise NotImplementedError(f"{type(value).__name__} has no JSON form")
+
+
+def _text_to_path(shape: type, value: Any) -> Any:
+    if issubclass(shape, Path) and isinstance(value, str):
+        return Path(value)
+    raise ValueError(f"expected `str` for a path, got `{type(value).__name__}`")
+
+
+def to_json(value: msgspec.Struct) -> bytes:
+    """Encode settings, or another struct with paths, as indented JSON."""
+    return msgspec.json.format(msgspec.json.encode(value, enc_hook=_path_to_text), indent=2)
+
+
+def from_json(text: bytes, shape: type[StructT]) -> StructT:
+    """Decode what `to_json` wrote; raises msgspec.DecodeError with the path of what is wrong."""
+    return msgspec.json.decode(text, type=shape, dec_hook=_text_to_path)
 
 
 def load(path: Path, shape: type[SettingsT]) -> SettingsT:
     """Read settings of `shape` from a JSON file; the error names file, key and what is allowed."""
     try:
-        return msgspec.json.decode(path.read_bytes(), type=shape)
+        return from_json(path.read_bytes(), shape)
     except FileNotFoundError as error:
         raise SettingsError(f"{path}: no such settings file") from error
     except msgspec.DecodeError as error:
@@ -232,4 +262,4 @@ def store(path: Path, settings: Settings) -> None:
     """Write settings where only their owner may read them: they can hold node passwords."""
     path.touch(mode=0o600)
     path.chmod(0o600)
-    path.write_bytes(msgspec.json.format(msgspec.json.encode(settings), indent=2))
+    path.write_bytes(to_json(settings))

@@ -1,14 +1,14 @@
 """The data directory of a one-machine pool: layout, lock, version.
 
-    VERSION          format of the directory
-    lock             held by the running `pithead up`
-    secret           random seed of generated passwords and demo keys
-    db/*.db          one SQLite database a service
-    log/             the share log (see pithead.log)
-    node/            the built-in devchain
-    config/*.json    settings of each process, written at every start
-    run/             unix sockets and runtime.json
-    logs/*.log       what each process said
+VERSION          format of the directory
+lock             held by the running `pithead up`
+secret           random seed of generated passwords and demo keys
+db/*.db          one SQLite database a service
+log/             the share log (see pithead.log)
+node/            the built-in devchain
+config/*.json    settings of each process, written at every start
+run/             unix sockets and runtime.json
+logs/*.log       what each process said
 """
 
 import fcntl

@@ -30,10 +30,6 @@ TAIL_LINES = 5
 logger = logging.getLogger(__name__)
 
 
-class ServiceFailed(Exception):
-    """Raised when a process can not run as configured; the text is its own sentence."""
-
-
 @dataclass
 class Process:
     """One supervised process."""

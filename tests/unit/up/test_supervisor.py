@@ -1,0 +1,33 @@
+import asyncio
+from pathlib import Path
+
+import pytest
+from pithead.up.supervisor import Supervisor
+
+pytestmark = pytest.mark.gate
+
+
+async def test_process_that_can_not_run_as_configured_ends_the_run_with_its_sentence(
+    tmp_path: Path,
+) -> None:
+    supervisor = Supervisor(tmp_path)
+    supervisor.start("ledger", "ledger", "--config", str(tmp_path / "absent.json"))
+    async with asyncio.timeout(20):
+        assert supervisor.failed is not None
+        sentence = await supervisor.failed
+    assert sentence.startswith("ledger: ")
+    assert "absent.json: no such settings file" in sentence
+    await supervisor.stop()
+    assert "no such settings file" in (tmp_path / "ledger.log").read_text()
+
+
+async def test_process_that_fails_is_started_again(tmp_path: Path) -> None:
+    supervisor = Supervisor(tmp_path)
+    process = supervisor.start("status", "status", "--data", str(tmp_path / "absent"))
+    async with asyncio.timeout(20):
+        while process.restarts < 2:
+            await asyncio.sleep(0.05)
+    assert supervisor.failed is not None
+    assert not supervisor.failed.done()
+    await supervisor.stop()
+    assert process.pid is None

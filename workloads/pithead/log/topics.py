@@ -1,0 +1,22 @@
+"""Names of topics and the version of records. Pure."""
+
+FORMAT = 1
+"""Version of the records that this program writes into every topic."""
+
+FORMATS_BACK = 2
+"""Readers accept versions N-2 to N: the hub is upgraded before the regions."""
+
+
+def accepts(record_format: int) -> bool:
+    """Tell whether this program reads records of `record_format`."""
+    return max(1, FORMAT - FORMATS_BACK) <= record_format <= FORMAT
+
+
+def shares_topic(pool: str) -> str:
+    """Return the topic of a pool's share batches; `pool` is its poolId."""
+    return f"shares.{pool}"
+
+
+def blocks_topic(pool: str) -> str:
+    """Return the topic of a pool's solved blocks; `pool` is its poolId."""
+    return f"blocks.{pool}"

@@ -1,0 +1,85 @@
+"""Answers for status conditions: their shape and the one way to set them.
+
+Conditions follow the Kubernetes convention, so that `kubectl wait` and kstatus
+understand them. Time is an argument.
+"""
+
+from datetime import UTC, datetime
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from pithead.manifests.base import Shape
+from pithead.manifests.fields import Generation, Text
+
+READY = "Ready"
+"""True when the object does what its spec says."""
+RECONCILING = "Reconciling"
+"""True while a change is being carried out."""
+STALLED = "Stalled"
+"""True when only a change of the spec or of its surroundings can help; the message says which."""
+
+MESSAGE_LENGTH_MAX = 1024
+
+
+class Condition(Shape):
+    """One observation about an object."""
+
+    LIST_KEY = "type"
+
+    type: Annotated[str, Text(r"^[A-Z][A-Za-z0-9]{0,62}$", 63, "a CamelCase word")]
+    """What is observed, such as Ready."""
+    status: Literal["True", "False", "Unknown"]
+    """Whether it is so."""
+    reason: Annotated[str, Text(r"^[A-Z][A-Za-z0-9]{0,126}$", 127, "a CamelCase word")]
+    """One CamelCase word for programs."""
+    message: Annotated[
+        str, Text(r"^[\s\S]*$", MESSAGE_LENGTH_MAX, f"at most {MESSAGE_LENGTH_MAX} characters")
+    ] = ""
+    """One sentence for people: what is wrong, and the remedy."""
+    last_transition_time: Annotated[
+        str,
+        Text(
+            r"^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}Z$",
+            20,
+            "a time such as 2026-01-31T12:00:00Z",
+        ),
+    ]
+    """When status last changed, UTC."""
+    observed_generation: Generation = 0
+    """Generation of the spec that was observed."""
+
+
+Conditions = Annotated[tuple[Condition, ...], Field(max_length=16)]
+
+
+def set_condition(
+    conditions: tuple[Condition, ...],
+    *,
+    type: str,
+    status: Literal["True", "False", "Unknown"],
+    reason: str,
+    message: str,
+    now: datetime,
+    generation: int,
+) -> tuple[Condition, ...]:
+    """Return `conditions` with this one set, ordered by type.
+
+    The transition time is kept unless `status` differs from before; the
+    message is cut to its bound. `now` is any aware time.
+    """
+    before = {condition.type: condition for condition in conditions}
+    old = before.get(type)
+    if old is not None and old.status == status:
+        stamp = old.last_transition_time
+    else:
+        stamp = now.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    before[type] = Condition(
+        type=type,
+        status=status,
+        reason=reason,
+        message=message[:MESSAGE_LENGTH_MAX],
+        last_transition_time=stamp,
+        observed_generation=generation,
+    )
+    return tuple(before[key] for key in sorted(before))

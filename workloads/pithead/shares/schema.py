@@ -1,0 +1,246 @@
+"""Tables of accounting.
+
+Rows of `cells` are only added to, and not even that once their height is
+sealed. `height` in a cell is the height that it counts at: that of its segment,
+or, for a late share, the height whose seal takes it in (then `seal` names the
+same height; 0 means in time). The order of the primary key is the order in
+which windows read.
+"""
+
+from enum import StrEnum
+
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    CheckConstraint,
+    Column,
+    Index,
+    Integer,
+    LargeBinary,
+    PrimaryKeyConstraint,
+    Table,
+    Text,
+    UniqueConstraint,
+)
+
+from pithead.store import BigId, Hash32, JsonText, make_metadata
+
+REVISION = "0001"
+"""Newest migration: what the database must be of."""
+
+METADATA = make_metadata()
+
+INT63_MAX = (1 << 63) - 1
+
+
+class ProducerState(StrEnum):
+    """Whether seals wait for a producer."""
+
+    OPEN = "open"
+    ENDED = "ended"
+    """It said so itself and nothing of it is missing."""
+    CLOSED = "closed"
+    """By an audited decision; what still comes of it is late, not lost."""
+
+
+class SegmentState(StrEnum):
+    """What the hub's nodes say of a segment."""
+
+    UNKNOWN = "unknown"
+    CONFIRMED = "confirmed"
+    """Known and of that height; its bits can not be checked before a child is known."""
+    SETTLED = "settled"
+    """Confirmed, and its bits are right or nobody will ever know."""
+    DISPUTED = "disputed"
+    """Earns nothing until decided."""
+
+
+pools = Table(
+    "pools",
+    METADATA,
+    Column("id", BigId, primary_key=True),
+    Column("pool", Text, nullable=False),
+    Column("coin", Text, nullable=False),
+    Column("first_height", BigInteger, nullable=True),
+    Column("sealed_height", BigInteger, nullable=True),
+    UniqueConstraint("pool"),
+)
+"""`first_height` is where sealing starts; both are empty before the first batch that has one."""
+
+accounts = Table(
+    "accounts",
+    METADATA,
+    Column("id", BigId, primary_key=True),
+    Column("coin", Text, nullable=False),
+    Column("key", LargeBinary, nullable=False),
+    Column("script", LargeBinary, nullable=False),
+    Column("login", Text, nullable=False),
+    UniqueConstraint("coin", "key"),
+)
+"""The key is the payout script; a login that is no address has a key of its own and no script."""
+
+producers = Table(
+    "producers",
+    METADATA,
+    Column("producer", LargeBinary(16), nullable=False),
+    Column("pool", BigInteger, nullable=False),
+    Column("region", Text, nullable=False),
+    Column("partition", Text, nullable=False),
+    Column("mark", BigInteger, nullable=False),
+    Column("top", BigInteger, nullable=False),
+    Column("promise", BigInteger, nullable=False),
+    Column("promise_seen", BigInteger, nullable=False),
+    Column("end_seen", Boolean, nullable=False),
+    Column("state", Text, nullable=False),
+    Column("last_ms", BigInteger, nullable=False),
+    PrimaryKeyConstraint("producer"),
+    Index(None, "pool", "state"),
+)
+"""`mark` is the last sequence before which nothing is missing (-1: none), `top` the highest read;
+`promise` holds for all up to the mark, `promise_seen` for what was read beyond it."""
+
+missing = Table(
+    "missing",
+    METADATA,
+    Column("producer", LargeBinary(16), nullable=False),
+    Column("first", BigInteger, nullable=False),
+    Column("last", BigInteger, nullable=False),
+    PrimaryKeyConstraint("producer", "first"),
+)
+"""Ranges of sequences, ends included, that were never read though a later one was; for ever."""
+
+positions = Table(
+    "positions",
+    METADATA,
+    Column("topic", Text, nullable=False),
+    Column("partition", Text, nullable=False),
+    Column("log", Text, nullable=False),
+    Column("position", BigInteger, nullable=False),
+    PrimaryKeyConstraint("topic", "partition"),
+)
+"""Where to read on. `log` names the cluster whose positions these are."""
+
+segments = Table(
+    "segments",
+    METADATA,
+    Column("id", BigId, primary_key=True),
+    Column("coin", Text, nullable=False),
+    Column("parent", Hash32, nullable=False),
+    Column("height", BigInteger, nullable=False),
+    Column("bits", BigInteger, nullable=False),
+    Column("aux", JsonText, nullable=False),
+    Column("value", BigInteger, nullable=False),
+    Column("state", Text, nullable=False),
+    Column("first_seen_ms", BigInteger, nullable=False),
+    UniqueConstraint("coin", "parent", "height", "bits", "aux"),
+    Index(None, "coin", "state"),
+)
+"""A segment claimed with two heights is two segments; at most one of them gets confirmed."""
+
+revisions = Table(
+    "revisions",
+    METADATA,
+    Column("id", BigId, primary_key=True),
+    Column("pool", BigInteger, nullable=False),
+    Column("slot", Integer, nullable=False),
+    Column("scheme", Text, nullable=False),
+    Column("revision", Text, nullable=False),
+    Column("effective_height", BigInteger, nullable=False),
+    UniqueConstraint("pool", "slot", "effective_height"),
+)
+"""Append-only, as handed down by rewards."""
+
+cells = Table(
+    "cells",
+    METADATA,
+    Column("pool", BigInteger, nullable=False),
+    Column("height", BigInteger, nullable=False),
+    Column("seal", BigInteger, nullable=False),
+    Column("segment", BigInteger, nullable=False),
+    Column("minute", BigInteger, nullable=False),
+    Column("revision", BigInteger, nullable=False),
+    Column("account", BigInteger, nullable=False),
+    Column("weight", BigInteger, nullable=False),
+    Column("shares", BigInteger, nullable=False),
+    PrimaryKeyConstraint("pool", "height", "seal", "segment", "minute", "revision", "account"),
+    # SQLite turns an integer sum beyond 63 bits into a float without a word;
+    # the bound makes that an error.
+    CheckConstraint(f"weight BETWEEN 1 AND {INT63_MAX}", name="weight"),
+    CheckConstraint(f"shares BETWEEN 1 AND {INT63_MAX}", name="shares"),
+    Index(None, "segment"),
+    sqlite_with_rowid=False,
+)
+
+sessions = Table(
+    "sessions",
+    METADATA,
+    Column("producer", LargeBinary(16), nullable=False),
+    Column("extranonce1", LargeBinary(5), nullable=False),
+    Column("account", BigInteger, nullable=False),
+    Column("worker", Text, nullable=False),
+    Column("agent", Text, nullable=False),
+    PrimaryKeyConstraint("producer", "extranonce1"),
+)
+
+counters = Table(
+    "counters",
+    METADATA,
+    Column("pool", BigInteger, nullable=False),
+    Column("account", BigInteger, nullable=False),
+    Column("reason", Integer, nullable=False),
+    Column("count", BigInteger, nullable=False),
+    Column("weight", BigInteger, nullable=False),
+    PrimaryKeyConstraint("pool", "account", "reason"),
+    CheckConstraint(f"count BETWEEN 0 AND {INT63_MAX}", name="count"),
+    CheckConstraint(f"weight BETWEEN 0 AND {INT63_MAX}", name="weight"),
+)
+"""Reason 0 counts credited shares, others are those of the log; account 0 is nobody known."""
+
+seals = Table(
+    "seals",
+    METADATA,
+    Column("pool", BigInteger, nullable=False),
+    Column("last_height", BigInteger, nullable=False),
+    Column("first_height", BigInteger, nullable=False),
+    Column("sealed_ms", BigInteger, nullable=False),
+    Column("node_height", BigInteger, nullable=False),
+    Column("cut", JsonText, nullable=False),
+    PrimaryKeyConstraint("pool", "last_height"),
+)
+"""One row for heights sealed together. The cut is {partition: position read before the seal}."""
+
+late_seals = Table(
+    "late_seals",
+    METADATA,
+    Column("pool", BigInteger, nullable=False),
+    Column("seal", BigInteger, nullable=False),
+    Column("counts_at", BigInteger, nullable=False),
+    Column("opened_ms", BigInteger, nullable=False),
+    PrimaryKeyConstraint("pool", "seal"),
+)
+"""Seals that hold late shares, and the height as whose first group these count."""
+
+set_aside = Table(
+    "set_aside",
+    METADATA,
+    Column("topic", Text, nullable=False),
+    Column("partition", Text, nullable=False),
+    Column("position", BigInteger, nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("payload", LargeBinary, nullable=False),
+    Column("at_ms", BigInteger, nullable=False),
+    PrimaryKeyConstraint("topic", "partition", "position"),
+)
+"""Records that could not be booked: each one is an alarm."""
+
+decisions = Table(
+    "decisions",
+    METADATA,
+    Column("id", BigId, primary_key=True),
+    Column("at_ms", BigInteger, nullable=False),
+    Column("who", Text, nullable=False),
+    Column("action", Text, nullable=False),
+    Column("subject", Text, nullable=False),
+    Column("reason", Text, nullable=False),
+)
+"""Audited and append-only (triggers refuse anything else)."""

@@ -1,0 +1,66 @@
+"""When a height may be sealed. Pure.
+
+Height h is sealed, in order, when
+
+1. the hub's node was seen at h+2 or above, and at that moment the end of every
+   partition was noted;
+2. accounting has read past all those ends;
+3. every open producer of the pool has promised above h, and no segment that
+   counts at or below h still waits for the nodes' verdict.
+
+One note is pending at a time; while it is pending, heights only grow, and the
+next note is taken as soon as it has passed.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+BURIED = 2
+"""Blocks above a height before it can be sealed: its stale siblings are known by then."""
+
+
+@dataclass(frozen=True, slots=True)
+class Note:
+    """The node at a height, and where every partition ended at that moment."""
+
+    node_height: int
+    ends: Mapping[str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What accounting holds at the moment of decision; heights are None when nothing limits."""
+
+    sealed_height: int
+    positions: Mapping[str, int]
+    lowest_promise: int | None
+    """Of the pool's open producers."""
+    lowest_pending: int | None
+    """Lowest height at which cells of undecided segments count."""
+
+
+def passed(note: Note, positions: Mapping[str, int]) -> bool:
+    """Tell whether everything that was in the log when the note was taken has been read."""
+    return all(positions.get(partition, 0) >= end for partition, end in note.ends.items())
+
+
+def sealable(note: Note, facts: Facts) -> int | None:
+    """Highest height that may be sealed now by a note, None when there is no new one."""
+    if not passed(note, facts.positions):
+        return None
+    height = note.node_height - BURIED
+    if facts.lowest_promise is not None:
+        height = min(height, facts.lowest_promise - 1)
+    if facts.lowest_pending is not None:
+        height = min(height, facts.lowest_pending - 1)
+    return height if height > facts.sealed_height else None
+
+
+def counting_height(segment_height: int, sealed_height: int) -> tuple[int, int]:
+    """(height at which a share counts, its seal): its own and 0 in time, else the lowest unsealed.
+
+    The seal that will take a late share in is that of the lowest unsealed height.
+    """
+    if segment_height > sealed_height:
+        return segment_height, 0
+    return sealed_height + 1, sealed_height + 1

@@ -1,0 +1,38 @@
+"""SQL databases of services: engines, transactions, portable column types, migrations.
+
+Answers for how a service reaches a database of its own (SQLite on one machine,
+PostgreSQL in a cluster) so that callers write one portable SQL text. It knows no
+service and no table. Alembic is imported by `pithead.store.migrate` alone, which
+services never import, so that they start fast.
+"""
+
+from pithead.store.engine import open_store, reading, transaction
+from pithead.store.errors import StoreError, StoreTooNew, StoreTooOld, StoreUnreachable
+from pithead.store.types import (
+    BigId,
+    Hash32,
+    JsonText,
+    WideInt,
+    make_metadata,
+    wide_parts,
+    wide_total,
+)
+from pithead.store.version import check_version
+
+__all__ = [
+    "BigId",
+    "Hash32",
+    "JsonText",
+    "StoreError",
+    "StoreTooNew",
+    "StoreTooOld",
+    "StoreUnreachable",
+    "WideInt",
+    "check_version",
+    "make_metadata",
+    "open_store",
+    "reading",
+    "transaction",
+    "wide_parts",
+    "wide_total",
+]

@@ -1,0 +1,61 @@
+"""Ways in which a database refuses a service; each says what to do.
+
+StoreError
++-- StoreUnreachable    cannot be opened or asked
++-- StoreTooNew         written by a newer Pithead
++-- StoreTooOld         not upgraded yet
+"""
+
+from sqlalchemy.engine import make_url
+
+
+def store_name(url: str) -> str:
+    """Name a database for people: the file of SQLite, else the URL without its password."""
+    parsed = make_url(url)
+    if parsed.get_backend_name() == "sqlite":
+        return parsed.database or ":memory:"
+    return parsed.render_as_string(hide_password=True)
+
+
+class StoreError(Exception):
+    """Base of what this package raises."""
+
+
+class StoreUnreachable(StoreError):  # noqa: N818 - named as what it says
+    """Raised when a database cannot be opened."""
+
+    def __init__(self, url: str, reason: str) -> None:
+        self.url = url
+        self.reason = reason
+        super().__init__(
+            f"database {store_name(url)} cannot be opened ({reason}): "
+            "check that its directory exists, is writable and has free space"
+        )
+
+
+class StoreTooNew(StoreError):  # noqa: N818 - named as what it says
+    """Raised when a database carries a revision that this code does not know."""
+
+    def __init__(self, url: str, found: str, newest: str) -> None:
+        self.url = url
+        self.found = found
+        self.newest = newest
+        super().__init__(
+            f"database {store_name(url)} is of revision {found}, newer than this Pithead knows "
+            f"({newest}): upgrade pithead, or point --data at another directory; "
+            "nothing was changed"
+        )
+
+
+class StoreTooOld(StoreError):  # noqa: N818 - named as what it says
+    """Raised when a service meets a database that was not upgraded for it."""
+
+    def __init__(self, url: str, found: str | None, expected: str) -> None:
+        self.url = url
+        self.found = found
+        self.expected = expected
+        was = f"is of revision {found}" if found else "was never set up"
+        super().__init__(
+            f"database {store_name(url)} {was}, this service needs {expected}: "
+            "start it through `pithead up`, which upgrades databases first"
+        )

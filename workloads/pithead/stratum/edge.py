@@ -1,0 +1,502 @@
+"""The share checker's centre: events of all miners in, answers, batches and blocks out.
+
+Single-threaded and without waiting: each call comes from the transport, the node
+watch, the batcher or the clock, and ends with bytes written or work handed on.
+Sockets, node connections and tasks are others'.
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable
+from itertools import islice
+from typing import Any
+from weakref import WeakValueDictionary
+
+from pithead.coins.hashing import pow_function
+from pithead.coins.params import ChainParams
+from pithead.coins.template import Template
+from pithead.coins.weight import WeightError, weight_of_difficulty, weight_of_target
+from pithead.config import ListenerSettings, StratumSettings
+from pithead.contracts.share_log_pb2 import RejectReason
+from pithead.stratum import encoding, metrics
+from pithead.stratum.bans import Bans
+from pithead.stratum.batcher import LOG_REFUSAL, Batcher
+from pithead.stratum.blocks import BlockKeeper
+from pithead.stratum.errors import Code, LoginError
+from pithead.stratum.hashpool import HashPool
+from pithead.stratum.jobs import JobBook, WorkEntry
+from pithead.stratum.login import Login, parse_login, parse_password
+from pithead.stratum.messages import (
+    AuthorizeAsked,
+    CloseAsked,
+    DifficultySuggested,
+    MinimumDifficultyAsked,
+    SubmitAsked,
+    SubmitMalformed,
+    Subscribed,
+    TargetSuggested,
+    TransactionsAsked,
+)
+from pithead.stratum.miner import Miner, Port
+from pithead.stratum.protocol import ProtocolLimits, ServerProtocol
+from pithead.stratum.session import Extranonce1Counter, Session
+from pithead.stratum.validation import (
+    UNKNOWN_JOB,
+    Candidate,
+    Rejected,
+    conclude,
+    invalid,
+    is_block,
+    prepare,
+)
+from pithead.stratum.vardiff import Vardiff, VardiffPolicy
+
+FAN_OUT_CHUNK = 512
+"""Connections served in one go at a new job: some 4 ms, so that shares are answered in between."""
+RECONNECT_AFTER_MS = 30_000
+"""How long the log may fail before miners are asked to go elsewhere."""
+TRANSACTIONS_BYTES_MAX = 1_000_000
+"""mining.get_transactions answers no more than this; larger jobs get error 20."""
+
+BAD_SUBMIT = invalid("malformed submit")
+UNAUTHORIZED = Rejected(
+    RejectReason.REJECT_UNAUTHORIZED,
+    Code.UNAUTHORIZED,
+    "unauthorized worker: authorize this login on this connection first",
+)
+OVERLOADED = encoding.Refusal(Code.OTHER, "overloaded: this share is not credited")
+DRAINING = encoding.Refusal(Code.OTHER, "the server is stopping: this share is not credited")
+
+Ticket = tuple[Miner, Login, bytes]
+
+logger = logging.getLogger(__name__)
+
+
+class Edge:
+    """All miners of one process."""
+
+    def __init__(
+        self,
+        settings: StratumSettings,
+        params: ChainParams,
+        book: JobBook,
+        batcher: Batcher,
+        blocks: BlockKeeper,
+        clock_ms: Callable[[], int],
+    ) -> None:
+        """`clock_ms` is monotonic and measures intervals only."""
+        self.settings = settings
+        self.params = params
+        self.book = book
+        self.batcher = batcher
+        self.blocks = blocks
+        self.clock_ms = clock_ms
+        self.miners: dict[Miner, None] = {}
+        self.authorized: dict[Miner, None] = {}
+        self.logins: WeakValueDictionary[tuple[str, str, int], Login] = WeakValueDictionary()
+        self.rejected = dict.fromkeys(metrics.REASONS, 0)
+        self.draining = False
+        self._bans = Bans(settings.limits)
+        self._limits = ProtocolLimits(
+            line_bytes_max=settings.limits.line_bytes_max,
+            garbage_lines_max=settings.limits.garbage_lines_max,
+            subscribe_timeout_ms=settings.limits.subscribe_timeout_ms,
+            idle_timeout_ms=settings.limits.idle_timeout_ms,
+        )
+        self._extranonce1 = Extranonce1Counter()
+        self._pow = pow_function(params)
+        self._pool: HashPool[Ticket] | None = None
+        if params.pow == "scrypt":
+            self._pool = HashPool(self._pow, self._hashed)
+        self._policies = {
+            listener.name: VardiffPolicy(
+                share_interval_ms=settings.vardiff.share_interval_ms,
+                retarget_interval_ms=settings.vardiff.retarget_interval_ms,
+                variance_percent=settings.vardiff.variance_percent,
+                weight_min=listener.min_weight,
+                weight_max=listener.max_weight,
+            )
+            for listener in settings.listeners
+        }
+        self._loop = asyncio.get_running_loop()
+        self._swept: list[Miner] = []
+        self._sweep_size = 1
+        self._reconnect_sent_ms: int | None = None
+
+    # Connections.
+
+    def connected(self, port: Port, address: str, listener: ListenerSettings) -> Miner | None:
+        """Take in a connection; None when it is refused, for the caller to close."""
+        now_ms = self.clock_ms()
+        if self.draining or len(self.miners) >= self.settings.limits.connections_max:
+            metrics.CLOSED.labels("full").inc()
+            return None
+        if self._bans.banned(address, now_ms):
+            metrics.CLOSED.labels("banned").inc()
+            return None
+        extranonce1 = self._extranonce1.take(listener.slot)
+        vardiff = Vardiff(self._policies[listener.name], listener.start_weight, now_ms)
+        miner = Miner(
+            port,
+            address,
+            listener,
+            ServerProtocol(self._limits, extranonce1),
+            Session(self.params, listener.slot, extranonce1, vardiff),
+            now_ms,
+            self._login_durable,
+        )
+        self.miners[miner] = None
+        metrics.CONNECTIONS.set(len(self.miners))
+        return miner
+
+    def disconnected(self, miner: Miner) -> None:
+        """Forget a connection that is gone, whoever ended it."""
+        miner.gone = True
+        self.miners.pop(miner, None)
+        self.authorized.pop(miner, None)
+        metrics.CONNECTIONS.set(len(self.miners))
+
+    def received(self, miner: Miner, data: bytes) -> None:
+        """Take bytes of a miner."""
+        now_ms = self.clock_ms()
+        miner.heard_ms = now_ms
+        protocol = miner.protocol
+        events = protocol.receive(data)
+        miner.write(protocol.take_output())
+        for event in events:
+            if miner.gone:
+                return
+            if type(event) is SubmitAsked:
+                self._submit(miner, event, now_ms)
+            else:
+                _HANDLERS[type(event)](self, miner, event, now_ms)
+
+    def _close(self, miner: Miner, reason: str) -> None:
+        metrics.CLOSED.labels(reason).inc()
+        miner.close()
+
+    # Shares.
+
+    def _submit(self, miner: Miner, submit: SubmitAsked, now_ms: int) -> None:
+        session = miner.session
+        login = session.logins.get(submit.user)
+        if login is None:
+            self._reject(miner, session.first_login, submit.id, UNAUTHORIZED, now_ms)
+            return
+        sent = session.sent.get(submit.job)
+        if sent is None:
+            self._reject(miner, login, submit.id, UNKNOWN_JOB, now_ms)
+            return
+        outcome = prepare(
+            self.book,
+            sent,
+            session.extranonce1,
+            miner.protocol.version_mask,
+            submit,
+            now_ms,
+        )
+        if type(outcome) is Rejected:
+            self._reject(miner, login, submit.id, outcome, now_ms)
+            return
+        assert type(outcome) is Candidate
+        if self._pool is None:
+            self._hashed((miner, login, submit.id), outcome, self._pow(outcome.header))
+        elif self._pool.full():
+            self._refuse(miner, submit.id, OVERLOADED)
+        else:
+            self._pool.submit((miner, login, submit.id), outcome)
+
+    def _hashed(self, ticket: Ticket, candidate: Candidate, pow_value: int) -> None:
+        """Decide on a share whose hash is known."""
+        miner, login, request_id = ticket
+        now_ms = self.clock_ms()
+        rejected = conclude(self.book, candidate, pow_value, now_ms)
+        solved = is_block(candidate, pow_value)
+        if solved:
+            late = candidate.sent.variant.entry.stale is not None
+            self.blocks.found(candidate, login, late=late)
+        if rejected is not None:
+            self._reject(miner, login, request_id, rejected, now_ms)
+            return
+        if not self.batcher.accepting:
+            metrics.UNCREDITED.inc()
+            self._refuse(miner, request_id, LOG_REFUSAL)
+            return
+        sent = candidate.sent
+        variant = sent.variant
+        self.book.accept(variant, candidate.key)
+        self.batcher.share(
+            login,
+            variant.entry.segment,
+            sent.weight,
+            variant.job.serial,
+            miner,
+            request_id,
+            solved=solved,
+        )
+        miner.conduct.valid()
+        if miner.session.vardiff.share(sent.weight, now_ms):
+            self._offer(miner)
+        if self.book.crowded():
+            entry = self.book.make_room(now_ms)
+            if entry is not None:
+                self._fan_out(entry)
+
+    def _refuse(self, miner: Miner, request_id: bytes, refusal: encoding.Refusal) -> None:
+        miner.write(encoding.error(request_id, refusal.code, refusal.text))
+
+    def _reject(
+        self,
+        miner: Miner,
+        login: Login | None,
+        request_id: bytes,
+        rejected: Rejected,
+        now_ms: int,
+    ) -> None:
+        miner.write(encoding.error(request_id, rejected.code, rejected.text))
+        self._count_reject(miner, login, rejected, now_ms)
+
+    def _count_reject(
+        self, miner: Miner, login: Login | None, rejected: Rejected, now_ms: int
+    ) -> None:
+        reason = rejected.reason
+        self.rejected[reason] += 1
+        metrics.REJECTED.labels(metrics.REASONS[reason]).inc()
+        if login is not None:
+            self.batcher.reject(login, reason)
+        if reason == RejectReason.REJECT_STALE:
+            if rejected.text in metrics.FRESH_WORK_CAUSES:
+                metrics.FRESH_WORK_REFUSED.labels(metrics.FRESH_WORK_CAUSES[rejected.text]).inc()
+            return
+        if miner.conduct.invalid(self.settings.limits) and not miner.gone:
+            self._misconduct(miner, now_ms)
+
+    def _misconduct(self, miner: Miner, now_ms: int) -> None:
+        others_good = any(
+            other.conduct.good
+            for other in self.authorized
+            if other is not miner and other.address == miner.address
+        )
+        banned = self._bans.strike(miner.address, now_ms, others_good=others_good)
+        logger.info(
+            "closing %s of %s: too many invalid shares%s",
+            miner.session.extranonce1.hex(),
+            miner.address,
+            "; its address is banned" if banned else "",
+        )
+        self._close(miner, "invalid-shares")
+
+    # Other requests.
+
+    def _malformed(self, miner: Miner, _event: SubmitMalformed, now_ms: int) -> None:
+        self._count_reject(miner, miner.session.first_login, BAD_SUBMIT, now_ms)
+
+    def _subscribed(self, miner: Miner, event: Subscribed, _now_ms: int) -> None:
+        miner.agent = event.agent
+
+    def _close_asked(self, miner: Miner, event: CloseAsked, _now_ms: int) -> None:
+        logger.debug("closing %s: %s", miner.address, event.reason)
+        self._close(miner, "protocol")
+
+    def _authorize(self, miner: Miner, event: AuthorizeAsked, _now_ms: int) -> None:
+        session = miner.session
+        if event.user in session.logins:
+            miner.write(encoding.answer_true(event.id))
+            return
+        try:
+            account, worker = parse_login(self.params, event.user)
+        except LoginError as error:
+            miner.write(encoding.error(event.id, Code.UNAUTHORIZED, str(error)))
+            return
+        if not session.may_add_login():
+            text = "too many logins on one connection: open another one"
+            miner.write(encoding.error(event.id, Code.UNAUTHORIZED, text))
+            return
+        self._apply_wishes(miner, event.password)
+        key = (account, worker, session.slot)
+        login = self.logins.get(key)
+        if login is None:
+            login = self.logins[key] = Login(account, worker, session.slot)
+        if self.batcher.session(
+            login, event.user, session.extranonce1, miner.agent, miner, event.id
+        ):
+            session.pending += 1
+        else:
+            self._refuse(miner, event.id, LOG_REFUSAL)
+
+    def _apply_wishes(self, miner: Miner, password: str) -> None:
+        wishes = parse_password(password)
+        vardiff = miner.session.vardiff
+        if wishes.minimum is not None:
+            weight = self._weight(wishes.minimum)
+            if weight is not None:
+                vardiff.raise_minimum(weight)
+        if wishes.start is not None:
+            weight = self._weight(wishes.start)
+            if weight is not None:
+                vardiff.suggest(weight)
+
+    def _weight(self, difficulty: Any) -> int | None:
+        try:
+            return weight_of_difficulty(difficulty, self.params)
+        except WeightError:
+            # Beyond what any target can express: a wish that can not be granted.
+            return None
+
+    def _login_durable(
+        self, miner: Miner, user: str, login: Login, request_id: bytes, durable: bool
+    ) -> None:
+        session = miner.session
+        session.pending -= 1
+        if not durable:
+            self._refuse(miner, request_id, LOG_REFUSAL)
+            return
+        session.add_login(user, login)
+        if miner.gone:
+            return
+        miner.write(encoding.answer_true(request_id))
+        if miner not in self.authorized:
+            miner.protocol.authorized()
+            self.authorized[miner] = None
+            session.vardiff.restart(self.clock_ms())
+            self._offer(miner)
+
+    def _difficulty_suggested(self, miner: Miner, event: DifficultySuggested, _now_ms: int) -> None:
+        weight = self._weight(event.difficulty)
+        if weight is not None:
+            miner.session.vardiff.suggest(weight)
+            self._offer(miner)
+
+    def _target_suggested(self, miner: Miner, event: TargetSuggested, _now_ms: int) -> None:
+        miner.session.vardiff.suggest(max(1, weight_of_target(event.target, self.params.shift)))
+        self._offer(miner)
+
+    def _minimum_asked(self, miner: Miner, event: MinimumDifficultyAsked, _now_ms: int) -> None:
+        weight = self._weight(event.difficulty)
+        if weight is not None:
+            miner.session.vardiff.raise_minimum(weight)
+            self._offer(miner)
+
+    def _transactions_asked(self, miner: Miner, event: TransactionsAsked, _now_ms: int) -> None:
+        sent = miner.session.sent.get(event.job)
+        if sent is None:
+            miner.write(encoding.error(event.id, Code.JOB_NOT_FOUND, "job not found"))
+            return
+        template = sent.variant.job.template
+        if 2 * template.size > TRANSACTIONS_BYTES_MAX:
+            text = f"the job's transactions exceed {TRANSACTIONS_BYTES_MAX} characters"
+            miner.write(encoding.error(event.id, Code.OTHER, text))
+            return
+        data = [transaction.data.hex() for transaction in template.transactions]
+        miner.write(encoding.answer(event.id, data))
+
+    # Work.
+
+    def template(self, template: Template) -> None:
+        """Make work of a node's template and bring it to all miners."""
+        before = self.book.current
+        entry = self.book.add(template, self.clock_ms())
+        metrics.UNIQUE_WORK_SERIALS.set(self.book.serials)
+        if before is None or before.segment.parent != entry.segment.parent:
+            logger.info("new work at height %d", template.height)
+        self._fan_out(entry)
+
+    def _offer(self, miner: Miner) -> None:
+        """Bring one miner onto the current work at its present weight."""
+        entry = self.book.current
+        if entry is None or miner not in self.authorized:
+            return
+        data = miner.session.offer(self.book, entry)
+        if not data and miner.session.weight_for(entry) != miner.session.shown_weight:
+            metrics.JOB_DIFFICULTY_WAITS.inc()
+        miner.write(data)
+
+    def _fan_out(self, entry: WorkEntry) -> None:
+        """Send a work to all miners, a chunk at a time, newest connections last."""
+        self._fan_out_chunk(entry, list(self.authorized), 0, self._loop.time())
+
+    def _fan_out_chunk(
+        self, entry: WorkEntry, miners: list[Miner], start: int, started: float
+    ) -> None:
+        if entry is not self.book.current:
+            # A newer work has its own round, which reaches everybody.
+            return
+        book = self.book
+        for miner in islice(miners, start, start + FAN_OUT_CHUNK):
+            if not miner.gone:
+                miner.write(miner.session.offer(book, entry))
+        start += FAN_OUT_CHUNK
+        if start < len(miners):
+            self._loop.call_soon(self._fan_out_chunk, entry, miners, start, started)
+        else:
+            metrics.FAN_OUT_SECONDS.observe(self._loop.time() - started)
+
+    # Time.
+
+    def sweep(self, parts: int) -> None:
+        """Look after one of `parts` of the connections: silence, idle difficulty, a failing log."""
+        now_ms = self.clock_ms()
+        if not self._swept:
+            self._swept = list(self.miners)
+            self._sweep_size = len(self._swept) // parts + 1
+            self._reconnect_when_log_fails(now_ms)
+        due, self._swept = self._swept[: self._sweep_size], self._swept[self._sweep_size :]
+        mining = self.book.fresh(now_ms) and self.batcher.accepting
+        for miner in due:
+            if miner.gone:
+                continue
+            if now_ms >= miner.protocol.deadline_ms(miner.connected_ms, miner.heard_ms):
+                self._close(miner, "silent")
+            elif miner in self.authorized:
+                if not mining:
+                    # Nobody can be credited now: this silence says nothing of the miner.
+                    miner.session.vardiff.restart(now_ms)
+                elif miner.session.vardiff.tick(now_ms):
+                    self._offer(miner)
+
+    def _reconnect_when_log_fails(self, now_ms: int) -> None:
+        if self.batcher.trouble is None:
+            self._reconnect_sent_ms = None
+            return
+        if self._reconnect_sent_ms is None:
+            self._reconnect_sent_ms = now_ms
+        elif now_ms - self._reconnect_sent_ms >= RECONNECT_AFTER_MS:
+            self._reconnect_sent_ms = now_ms
+            logger.warning("the log has failed for 30 s: asking all miners to reconnect")
+            self.reconnect_all()
+
+    def reconnect_all(self) -> None:
+        """Ask every miner to connect again."""
+        for miner in list(self.miners):
+            miner.write(encoding.RECONNECT)
+
+    def start_draining(self) -> None:
+        """Refuse new connections, ask miners to reconnect, go on crediting."""
+        self.draining = True
+        self.reconnect_all()
+
+    async def hashed(self) -> None:
+        """Wait until no share is being hashed."""
+        if self._pool is not None:
+            await self._pool.drain()
+
+    def close_all(self) -> None:
+        """Close every connection after its last answer."""
+        for miner in list(self.miners):
+            self._close(miner, "drained")
+        if self._pool is not None:
+            self._pool.close()
+
+
+Handler = Callable[[Edge, Miner, Any, int], None]
+
+_HANDLERS: dict[type, Handler] = {
+    SubmitMalformed: Edge._malformed,
+    Subscribed: Edge._subscribed,
+    CloseAsked: Edge._close_asked,
+    AuthorizeAsked: Edge._authorize,
+    DifficultySuggested: Edge._difficulty_suggested,
+    TargetSuggested: Edge._target_suggested,
+    MinimumDifficultyAsked: Edge._minimum_asked,
+    TransactionsAsked: Edge._transactions_asked,
+}

@@ -1,0 +1,303 @@
+"""The life of `pithead up`: read manifests, start services in order, show, stop.
+
+The order follows from what each needs to know before its settings can be
+written: the ledger and the node need nothing; payouts needs the node and tells
+the address that coinbases pay; rewards needs that address and tells the slots
+of the schemes; shares and the edges need both.
+"""
+
+import asyncio
+import logging
+import os
+import signal
+from collections.abc import Awaitable, Callable, Sequence
+from pathlib import Path
+from typing import TypeVar
+
+import click
+import grpc
+from rich.console import Console
+
+from pithead.coins.registry import chain_params
+from pithead.config import Settings, SlotSettings, StratumSettings, store, to_json
+from pithead.config.paths import RuntimePaths
+from pithead.config.render import (
+    PoolRegistration,
+    demo_miners,
+    render_edges,
+    render_hub,
+    render_rewards,
+    render_shares,
+)
+from pithead.contracts import (
+    payouts_pb2,
+    payouts_pb2_grpc,
+    rewards_pb2,
+    rewards_pb2_grpc,
+)
+from pithead.manifests import ManifestErrors, Manifests, load_manifests
+from pithead.miner.demo import demo_address
+from pithead.process import EXIT_FAILED, EXIT_UNUSABLE
+from pithead.rpc import channel
+from pithead.status import (
+    Collector,
+    Runtime,
+    RuntimeListener,
+    RuntimePool,
+    RuntimeRegion,
+)
+from pithead.store.errors import StoreError
+from pithead.store.migrate import migrate_all
+from pithead.up.datadir import DataDir, DataDirError
+from pithead.up.supervisor import Supervisor
+from pithead.up.view import View
+
+CALL_LIMIT_S = 10.0
+RETRY_S = 0.5
+WITH_DATABASE = ("ledger", "shares", "rewards", "payouts")
+
+PATIENCE_S = 3.0
+"""After this long without an answer the reason is shown; starting goes on."""
+
+logger = logging.getLogger(__name__)
+
+ReplyT = TypeVar("ReplyT")
+
+
+class StartupFailed(Exception):
+    """Raised when a service refuses what the manifests want; its sentence says the remedy."""
+
+
+def run_up(files: list[Path], data: Path, *, plain: bool) -> int:
+    """Run until a signal; the exit code is 0 after a clean stop."""
+    logging.basicConfig(level=logging.ERROR)
+    try:
+        manifests = load_manifests(files)
+    except ManifestErrors as errors:
+        for problem in errors.problems:
+            click.echo(str(problem), err=True)
+        return EXIT_UNUSABLE
+    try:
+        directory = DataDir(data).open()
+    except DataDirError as error:
+        click.echo(f"pithead up: {error}", err=True)
+        return EXIT_FAILED
+    try:
+        console = Console(force_terminal=False if plain else None)
+        return asyncio.run(_run(manifests, directory, console))
+    except StoreError as error:
+        click.echo(f"pithead up: {error}", err=True)
+        return EXIT_FAILED
+    finally:
+        directory.close()
+
+
+async def _run(manifests: Manifests, directory: DataDir, console: Console) -> int:
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, stop.set)
+    view = View(console)
+    runtime = OneMachine(manifests, directory, view)
+    await runtime.migrate()
+    view.say(f"starting {', '.join(runtime.pool_names)} on {directory.root}")
+    supervisor = runtime.supervisor
+    failure = supervisor.failed = loop.create_future()
+    work = asyncio.create_task(runtime.bring_up_and_follow())
+    stopped = asyncio.create_task(stop.wait())
+    try:
+        await asyncio.wait([work, stopped, failure], return_when=asyncio.FIRST_COMPLETED)
+        if failure.done():
+            return _say_failure(failure.result())
+        if work.done() and (error := work.exception()) is not None:
+            if not isinstance(error, StartupFailed):
+                raise error
+            return _say_failure(str(error))
+        return 0
+    finally:
+        for task in (work, stopped):
+            task.cancel()
+        await asyncio.gather(work, stopped, return_exceptions=True)
+        view.say("stopping")
+        await supervisor.stop()
+        view.say(f"stopped; the same command goes on where this left off ({directory.root})")
+
+
+def _say_failure(sentence: str) -> int:
+    click.echo(f"pithead up: {sentence}", err=True)
+    return EXIT_FAILED
+
+
+class OneMachine:
+    """The services of a set of manifests, as processes over one data directory."""
+
+    def __init__(self, manifests: Manifests, directory: DataDir, view: View) -> None:
+        self._manifests = manifests
+        self._directory = directory
+        self._view = view
+        self._paths = RuntimePaths(
+            databases=directory.databases,
+            log=directory.log,
+            node=directory.node,
+            run=directory.run,
+        )
+        self.supervisor = Supervisor(directory.logs)
+        self._node_password = directory.secret("node password").hex()
+
+    @property
+    def pool_names(self) -> list[str]:
+        """Names of the pools for people."""
+        return [pool.metadata.name for pool in self._manifests.pools]
+
+    async def migrate(self) -> None:
+        """Bring the databases of all services to the newest schema."""
+        await migrate_all({service: self._paths.database(service) for service in WITH_DATABASE})
+
+    def _start(self, name: str, service: str, settings: Settings) -> None:
+        path = self._directory.config / f"{name}.json"
+        store(path, settings)
+        self.supervisor.start(name, service, "--config", str(path), "--supervised")
+
+    async def bring_up_and_follow(self) -> None:
+        """Start everything, then show what happens until cancelled."""
+        password = self._node_password
+        hub = render_hub(self._manifests, self._paths, devchain_password=password)
+        if hub.devchain is not None:
+            self._start("devchain", "devchain", hub.devchain)
+        self._start("ledger", "ledger", hub.ledger)
+        self._start("payouts", "payouts", hub.payouts)
+        scripts = {coin.name: await self._receive(coin.name) for coin in hub.payouts.coins}
+        rewards = render_rewards(self._manifests, self._paths, scripts, devchain_password=password)
+        self._start("rewards", "rewards", rewards)
+        slots = {each.pool: await self._register(each) for each in hub.registrations}
+        shares = render_shares(
+            self._manifests, self._paths, scripts, slots, devchain_password=password
+        )
+        self._start("shares", "shares", shares)
+        edges = render_edges(
+            self._manifests, self._paths, scripts, slots, devchain_password=password
+        )
+        for edge in edges:
+            self._start(f"stratum-{edge.pool}-{edge.region}", "stratum", edge)
+        self._start_demo_miners()
+        runtime = self._runtime(edges)
+        file = self._directory.runtime_file
+        scratch = file.with_suffix(".new")
+        scratch.write_bytes(to_json(runtime))
+        scratch.replace(file)
+        collector = Collector(runtime)
+        try:
+            await self._view.follow(collector)
+        finally:
+            await collector.close()
+
+    def _start_demo_miners(self) -> None:
+        seed = self._directory.secret("demo keys")
+        for miners in demo_miners(self._manifests):
+            endpoint = self._manifests.endpoints[miners.endpoint]
+            params = chain_params(endpoint.spec.coin, endpoint.spec.network)
+            arguments = [miners.url, "--algorithm", miners.algorithm]
+            for index, hashrate in enumerate(miners.hashrates):
+                address, _ = demo_address(params, seed, index)
+                arguments += ["--user", f"{address}.demo{index + 1}", "--hashrate", f"{hashrate:f}"]
+            self.supervisor.start(f"mine-{miners.pool}", "mine", *arguments, "--supervised")
+
+    async def _receive(self, coin: str) -> bytes:
+        async with channel(self._paths.socket("payouts")) as open_channel:
+            stub = payouts_pb2_grpc.PayoutsStub(open_channel)
+            request = payouts_pb2.ReceiveRequest(coin=coin)
+            reply = await self._persist(
+                f"the wallet of {coin}",
+                lambda: stub.Receive(request, timeout=CALL_LIMIT_S),
+            )
+            return reply.script
+
+    async def _register(self, registration: PoolRegistration) -> tuple[SlotSettings, ...]:
+        request = rewards_pb2.ApplySchemesRequest(
+            pool=registration.pool,
+            coin=registration.coin,
+            schemes=[
+                rewards_pb2.SchemeSpec(
+                    name=scheme.name, method=scheme.method, parameters=scheme.parameters
+                )
+                for scheme in registration.schemes
+            ],
+        )
+        async with channel(self._paths.socket("rewards")) as open_channel:
+            stub = rewards_pb2_grpc.RewardsStub(open_channel)
+            table = await self._persist(
+                f"the reward schemes of {registration.pool}",
+                lambda: stub.ApplySchemes(request, timeout=CALL_LIMIT_S),
+            )
+        return tuple(
+            SlotSettings(
+                slot=each.slot,
+                scheme=each.scheme,
+                revision=each.revision,
+                effective_height=each.effective_height,
+            )
+            for each in table.revisions
+        )
+
+    async def _persist(self, what: str, call: Callable[[], Awaitable[ReplyT]]) -> ReplyT:
+        """Ask again until there is an answer; say why it takes long; give up on a refusal."""
+        loop = asyncio.get_running_loop()
+        started, said = loop.time(), ""
+        while True:
+            try:
+                reply = await call()
+            except grpc.aio.AioRpcError as error:
+                if error.code() in {
+                    grpc.StatusCode.INVALID_ARGUMENT,
+                    grpc.StatusCode.FAILED_PRECONDITION,
+                    grpc.StatusCode.ALREADY_EXISTS,
+                    grpc.StatusCode.UNIMPLEMENTED,
+                }:
+                    raise StartupFailed(error.details() or str(error.code())) from error
+                reason = error.details() or str(error.code())
+                # While a service is still starting its socket is absent, which
+                # tells nobody anything.
+                starting = "unix:" in reason or "failed to connect" in reason
+                if loop.time() - started > PATIENCE_S and reason != said and not starting:
+                    said = reason
+                    self._view.say(f"waiting for {what}: {reason}")
+                await asyncio.sleep(RETRY_S if said else 0.1)
+            else:
+                if said:
+                    self._view.say(f"{what}: there now")
+                return reply
+
+    def _runtime(self, edges: Sequence[StratumSettings]) -> Runtime:
+        pools = []
+        for pool in self._manifests.pools:
+            mine = [edge for edge in edges if edge.pool == pool.pool_id]
+            endpoint = self._manifests.endpoint(pool)
+            params = chain_params(endpoint.spec.coin, endpoint.spec.network)
+            pools.append(
+                RuntimePool(
+                    pool=pool.pool_id,
+                    name=pool.metadata.name,
+                    coin=params.key,
+                    endpoint=endpoint.metadata.name,
+                    symbol=params.symbol,
+                    decimals=params.decimals,
+                    regions=[RuntimeRegion(edge.region, edge.socket) for edge in mine],
+                    listeners=[
+                        RuntimeListener(
+                            port=listener.port,
+                            scheme=listener.scheme or pool.spec.default_scheme_name,
+                            tls=False,
+                            host=listener.host,
+                        )
+                        for listener in pool.spec.listeners
+                    ],
+                )
+            )
+        return Runtime(
+            pid=os.getpid(),
+            pools=pools,
+            shares=self._paths.socket("shares"),
+            rewards=self._paths.socket("rewards"),
+            ledger=self._paths.socket("ledger"),
+            payouts=self._paths.socket("payouts"),
+        )
