@@ -111,7 +111,7 @@ async def test_a_partition_is_busy_until_the_process_that_writes_it_is_dead(
 
 async def test_every_answered_record_survives_kills_exactly_once(tmp_path: Path) -> None:
     seed = random.randrange(1 << 32)
-    print(f"seed {seed}")  # noqa: T201 - shown when the test fails
+    print(f"seed {seed}")
     rng = random.Random(seed)
     answered: set[int] = set()
     log = FileLog(tmp_path, chunk_bytes=children.CHUNK_BYTES)

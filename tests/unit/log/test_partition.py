@@ -20,7 +20,6 @@ from pithead.log.errors import (
     LogBroken,
     LogBusy,
     LogCorrupt,
-    LogError,
     LogFormatUnknown,
     LogFull,
 )
@@ -313,6 +312,27 @@ def test_a_failing_roll_names_its_kind(tmp_path: Path) -> None:
     assert [r.payload for r in read_log(files.directory)] == [b"fills the chunk"]
 
 
-def test_every_error_is_a_log_error() -> None:
-    for kind in (LogBusy, LogCorrupt, LogFormatUnknown, LogFull, LogBroken):
-        assert issubclass(kind, LogError)
+@pytest.mark.parametrize(
+    ("code", "kind"), [(NO_SPACE, LogFull), (IO_ERROR, OSError)], ids=["full", "other"]
+)
+def test_a_partition_that_cannot_be_made_is_made_later(
+    tmp_path: Path, code: int, kind: type[Exception]
+) -> None:
+    disk = FailingDisk()
+    disk.write_errno = code
+    with pytest.raises(kind):
+        PartitionFiles(tmp_path / "eu-0", ROLL, disk)
+    files = PartitionFiles(tmp_path / "eu-0", ROLL, disk)
+    files.write([b"first"])
+    files.close()
+    assert [r.payload for r in read_log(files.directory)] == [b"first"]
+
+
+def test_a_close_that_cannot_sync_says_so_and_gives_the_lock_back(tmp_path: Path) -> None:
+    disk = FailingDisk()
+    files = PartitionFiles(tmp_path / "eu-0", ROLL, disk)
+    files.write([b"first"])
+    disk.sync_errno = IO_ERROR
+    with pytest.raises(LogBroken):
+        files.close()
+    PartitionFiles(tmp_path / "eu-0", ROLL, disk).close()

@@ -181,6 +181,7 @@ class RpcNode:
             "Content-Type": "application/json",
         }
         self._session: aiohttp.ClientSession | None = None
+        self._closed = False
 
     def __repr__(self) -> str:
         return f"RpcNode({self.name} at {self.url})"
@@ -192,7 +193,8 @@ class RpcNode:
         await self.close()
 
     async def close(self) -> None:
-        """Close all connections. Safe to call twice; a later call connects again."""
+        """Close all connections, for good. Safe to call twice."""
+        self._closed = True
         session, self._session = self._session, None
         if session is not None:
             await session.close()
@@ -316,7 +318,9 @@ class RpcNode:
             ) from error
 
     async def _exchange(self, method: str, path: str, body: bytes) -> tuple[int, bytes]:
-        if self._session is None or self._session.closed:
+        if self._closed:
+            raise NodeUnreachable(self.name, self.url, method, "this client is closed")
+        if self._session is None:
             self._session = aiohttp.ClientSession(
                 connector=aiohttp.TCPConnector(
                     limit=CONNECTIONS_MAX, keepalive_timeout=IDLE_CONNECTION_S

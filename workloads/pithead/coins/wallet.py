@@ -9,6 +9,7 @@ every attempt of one payment conflicts with every other.
 It knows no payout, no account and no ledger.
 """
 
+import asyncio
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
@@ -66,6 +67,10 @@ CONFIRMATIONS_MAX = 9_999_999
 CURSOR_DEPTH = 144
 """Blocks that `outgoing_since` looks back again each time, so that a reorganisation of a day
 changes nothing."""
+
+CREATION_CHECKS_MAX = 30
+CREATION_CHECK_S = 0.1
+"""A wallet that another process makes is listed only when its keys are there: about a second."""
 
 # Error codes (Bitcoin Core, src/rpc/protocol.h).
 _RPC_INVALID_ADDRESS_OR_KEY = -5
@@ -166,9 +171,12 @@ class NodeWallet:
             # Name, keys, not blank, no passphrase, no avoid_reuse, no descriptors, load at start.
             await self.node.call("createwallet", self.name, False, False, "", False, False, True)
         except RpcFault as fault:
-            # Another process may have made it at the same moment.
-            if not await self._loaded():
-                raise WalletUnavailable(self.name, fault.message) from fault
+            # Another process may be making it at this moment.
+            for _ in range(CREATION_CHECKS_MAX):
+                if await self._loaded():
+                    return
+                await asyncio.sleep(CREATION_CHECK_S)
+            raise WalletUnavailable(self.name, fault.message) from fault
 
     async def receive_address(self, label: str) -> str:
         """The first address of `label`, made when there is none."""

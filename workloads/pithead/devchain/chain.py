@@ -148,7 +148,7 @@ class Chain:
 
     def median_s(self, entry: Entry) -> int:
         """Median time of the last eleven headers up to `entry`."""
-        times = []
+        times: list[int] = []
         step: Entry | None = entry
         while step is not None and len(times) < MEDIAN_SPAN:
             times.append(step.header.time)

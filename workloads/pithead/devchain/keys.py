@@ -94,6 +94,9 @@ class Keys:
     def remember(self, note: OwnTx) -> None:
         """Take a note that is stored."""
         self.transactions[note.txid] = note
+        if note.tx.is_coinbase:
+            # All coinbases name the same null output, which nobody spends.
+            return
         for txin in note.tx.inputs:
             self.spenders.setdefault(txin.prevout, []).append(note.txid)
 

@@ -39,7 +39,7 @@ BLOCKS_MAX = 10_000
 
 
 async def getblocktemplate(context: Context, params: Sequence[Any]) -> object:
-    """A template (BIP22, BIP23, BIP145), when it differs from `longpollid`; or a proposal's word."""
+    """A template (BIP22, BIP23, BIP145) that differs from `longpollid`; or a proposal's word."""
     request = mapping_of(params[0], "template_request") if params else {}
     if request.get("mode", "template") == "proposal":
         return _proposal(context, request)

@@ -1,9 +1,9 @@
 """Consensus of the devchain: what makes a header, a transaction and a block valid.
 
-The rules are those of the Bitcoin family with a fixed target: SHA-256d proof of work, BIP34 heights,
-BIP113 lock times, BIP68 by height, BIP141 commitments and weight, P2PKH and P2WPKH signatures.
-A failure raises Rejected with the word that litecoind uses (BIP22). There are no other scripts, no
-relative lock times by clock, and no count of signature operations: weight bounds them.
+The rules are those of the Bitcoin family with a fixed target: SHA-256d proof of work, BIP34
+heights, BIP113 lock times, BIP68 by height, BIP141 commitments and weight, P2PKH and P2WPKH
+signatures. A failure raises Rejected with the word that litecoind uses (BIP22). There are no other
+scripts, no relative lock times by clock, and no count of signature operations: weight bounds them.
 
 Pure functions; the median time and the coins that a block spends come in.
 """

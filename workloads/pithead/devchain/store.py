@@ -191,7 +191,8 @@ class Store:
         """txid, bytes, time, order, debit and fee of a wallet's transactions, in order."""
         return list(
             self._db.execute(
-                "select txid, raw, time, ord, debit, fee from wallet_tx where wallet = ? order by ord",
+                "select txid, raw, time, ord, debit, fee from wallet_tx "
+                "where wallet = ? order by ord",
                 (wallet,),
             )
         )

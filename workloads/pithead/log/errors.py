@@ -1,4 +1,3 @@
-# ruff: noqa: N818 - each name says what happened, as in LogBusy; all end in LogError by base
 """What can go wrong with a log, one class for each thing that a caller can do about it.
 
 Every message is one sentence with the place, what was found and the remedy;

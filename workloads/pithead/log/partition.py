@@ -81,7 +81,8 @@ class PartitionFiles:
         """Lock the partition, made when missing, and repair what a crash left.
 
         `LogBusy` when another writer lives, `LogCorrupt` when durable bytes are
-        wrong, `LogFull` when there is no room for the first chunk.
+        wrong, `LogFull` when there is no room for the first chunk; any other
+        OSError (say, of permissions) as it is, for its text names the cause.
         """
         self.directory = directory
         self._roll_bytes = roll_bytes
@@ -99,6 +100,11 @@ class PartitionFiles:
             except BaseException:
                 self._mark.close()
                 raise
+        except OSError as error:
+            os.close(self._lock)
+            if error.errno in DISK_FULL:
+                raise LogFull(str(directory), os.strerror(error.errno)) from error
+            raise
         except BaseException:
             os.close(self._lock)
             raise
@@ -144,6 +150,8 @@ class PartitionFiles:
         """Make the mark durable and give the partition free."""
         try:
             self._mark.sync(self._disk)
+        except OSError as error:
+            raise self._broken("the durable mark cannot be synced", error) from error
         finally:
             self.abandon()
 

@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from pydantic.alias_generators import to_camel
 from pydantic_core import PydanticCustomError
 
-from pithead.manifests.fields import Name, Text
+from pithead.manifests.fields import Generation, Name, Text
 
 GROUP = "pithead.dev"
 VERSION = "v1alpha1"
@@ -119,7 +119,7 @@ class Metadata(Shape):
     """Labels; Pithead does not read them."""
     annotations: dict[LabelKey, str] = Field(default_factory=dict)
     """Annotations; Pithead reads those under pithead.dev/."""
-    generation: int = 0
+    generation: Generation = 0
     """Generation of the spec, given by the API server."""
 
 

@@ -18,7 +18,7 @@ from pithead.coins.weight import WeightError, weight_of_difficulty
 from pithead.manifests.amounts import AmountError, base_units, difficulty
 from pithead.manifests.base import GROUP, Path
 from pithead.manifests.endpoint import BuiltInNode, CoinEndpoint
-from pithead.manifests.errors import Problem, cut
+from pithead.manifests.errors import Problem, cut, shown
 from pithead.manifests.objects import Located, Objects, demo_hashrates
 from pithead.manifests.pool import DEMO_MINERS, MiningPool
 from pithead.manifests.scheme import RewardScheme
@@ -276,7 +276,7 @@ def _payouts(objects: Objects) -> Iterator[Problem]:
             if getattr(ours, name) != getattr(theirs, name):
                 yield each.problem(
                     ("spec", "payouts", field.alias or name),
-                    f"{getattr(ours, name)} differs from {getattr(theirs, name)} of {first.label} "
-                    f"({first.place}); payouts belong to the wallet of CoinEndpoint "
+                    f"{shown(getattr(ours, name))} differs from {shown(getattr(theirs, name))} of "
+                    f"{first.label} ({first.place}); payouts belong to the wallet of CoinEndpoint "
                     f"{spec.coin_endpoint_ref.name}: give its pools the same",
                 )

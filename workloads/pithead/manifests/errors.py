@@ -40,7 +40,7 @@ class Problem:
         return ": ".join(part for part in (place, self.object, self.path, self.message) if part)
 
 
-class ManifestErrors(Exception):  # noqa: N818 - it carries many
+class ManifestErrors(Exception):
     """Raised when manifests cannot be used; carries every problem that was found."""
 
     def __init__(self, problems: Iterable[Problem]) -> None:
@@ -49,7 +49,9 @@ class ManifestErrors(Exception):  # noqa: N818 - it carries many
 
 
 def cut(text: str) -> str:
-    """Shorten foreign text to one readable piece."""
+    """Shorten foreign text to one readable piece, with what does not print written out."""
+    start = text[: SHOWN_LENGTH_MAX + 1]
+    text = "".join(each if each.isprintable() else f"\\u{ord(each):04x}" for each in start)
     return text if len(text) <= SHOWN_LENGTH_MAX else text[: SHOWN_LENGTH_MAX - 3] + "..."
 
 

@@ -62,7 +62,7 @@ class _Loader(yaml.SafeLoader):
     yaml_implicit_resolvers: dict[Any, Any] = {}  # noqa: RUF012 - the base class's own form
 
 
-class _Refused(Exception):  # noqa: N818 - never leaves this module
+class _Refused(Exception):
     """Carries a problem out of the recursion."""
 
     def __init__(self, line: int, message: str) -> None:

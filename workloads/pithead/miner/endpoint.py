@@ -8,7 +8,7 @@ SCHEMES = {"stratum+tcp": False, "tcp": False, "stratum+ssl": True, "stratum+tls
 """Scheme to whether the connection is encrypted."""
 
 
-class BadUrl(ValueError):  # noqa: N818 - names the state
+class BadUrl(ValueError):
     """Raised for an address that no miner can dial; the text says what is allowed."""
 
     def __init__(self, url: str, problem: str) -> None:

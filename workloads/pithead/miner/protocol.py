@@ -12,6 +12,7 @@ It knows no clock, no socket and no search.
 
 from collections.abc import Callable
 from fractions import Fraction
+from math import inf
 from typing import Any
 
 import msgspec
@@ -275,7 +276,7 @@ class ClientProtocol:
 
     def _set_difficulty(self, params: list[Any], _events: list[Event]) -> None:
         value = params[0] if params else None
-        if type(value) not in (int, float) or not value > 0:
+        if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < inf:
             raise _Malformed("mining.set_difficulty without a positive number")
         ratio = Fraction(value)
         target = self._diff1_target * ratio.denominator // ratio.numerator
@@ -298,7 +299,7 @@ class ClientProtocol:
             events.append(self._work)
 
     def _reconnect(self, params: list[Any], events: list[Event]) -> None:
-        host, port, wait_s = (*params[:3], *[None] * (3 - len(params[:3])))
+        host, port, wait_s = [*params, None, None, None][:3]
         events.append(
             ReconnectAsked(
                 host if isinstance(host, str) else "",

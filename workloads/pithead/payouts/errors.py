@@ -17,7 +17,7 @@ class PayoutError(Exception):
     """Base of all."""
 
 
-class Standstill(PayoutError):  # noqa: N818 - the tree's names say what is the case
+class Standstill(PayoutError):
     """Raised when a coin's payouts cannot move on now; the text has the remedy."""
 
 
@@ -42,7 +42,7 @@ class NeighbourAway(Standstill):
         super().__init__(f"the {service} service does not answer ({reason[:256]}); retrying")
 
 
-class OneSpendViolated(PayoutError):  # noqa: N818 - as above
+class OneSpendViolated(PayoutError):
     """Raised when a transaction could pay twice or wrongly; it is neither stored nor sent."""
 
     def __init__(self, payout: str, cause: str, fault: str) -> None:
@@ -51,13 +51,13 @@ class OneSpendViolated(PayoutError):  # noqa: N818 - as above
         super().__init__(f"payout {payout}: {fault}; nothing was sent")
 
 
-class BookRefused(PayoutError):  # noqa: N818 - as above
+class BookRefused(PayoutError):
     """Raised when a balance does not allow an entry; it was not booked."""
 
 
-class BookConflict(PayoutError):  # noqa: N818 - as above
+class BookConflict(PayoutError):
     """Raised when the ledger can never take an entry: its id is taken, or it is malformed."""
 
 
-class AdoptRefused(PayoutError):  # noqa: N818 - as above
+class AdoptRefused(PayoutError):
     """Raised when a transaction cannot be adopted; the text says why."""

@@ -105,13 +105,13 @@ def _fault(
 
 @dataclass(frozen=True, slots=True)
 class Funds:
-    """How far a wallet's coins reach. Amounts in base units, fee included in `need`."""
+    """How far a wallet's coins reach. Amounts in base units, `need` with the fee."""
 
     payments: int
     """How many of the payments, from the first, one transaction can make."""
     have: int
     need: int
-    """For the first payment alone when none can be made, else for all of them."""
+    """For the first payment alone."""
 
 
 def reach(payments: Sequence[Payment], coins: Sequence[Coin], fee_rate: int) -> Funds:

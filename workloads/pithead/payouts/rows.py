@@ -35,7 +35,7 @@ from pithead.payouts.states import Event, State, advance
 from pithead.store import reading, transaction
 
 
-class RowMoved(Exception):  # noqa: N818 - says what is the case
+class RowMoved(Exception):
     """Raised when another run changed the payout first; read it again."""
 
     def __init__(self, payout: str) -> None:

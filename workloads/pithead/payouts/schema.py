@@ -43,7 +43,7 @@ WALLETS = Table(
     # Up to where the wallet's history holds nothing unknown.
     Column("cursor", Hash32),
     Column("planned_ms", BigInteger, nullable=False, server_default="0"),
-    Column("trouble", Text, nullable=False, server_default=""),
+    Column("trouble", Text, nullable=False, default=""),
 )
 
 PAYOUTS = Table(
@@ -62,7 +62,7 @@ PAYOUTS = Table(
     # The attempt that was buried.
     Column("buried", Integer),
     Column("confirmations", Integer, nullable=False, server_default="0"),
-    Column("trouble", Text, nullable=False, server_default=""),
+    Column("trouble", Text, nullable=False, default=""),
     # When the ledger's last entry of this payout was known to be booked.
     Column("booked_ms", BigInteger),
     CheckConstraint(

@@ -79,7 +79,7 @@ ACTIVE: Final = frozenset({State.PLANNED, State.HELD, State.SIGNED, State.BROADC
 FINAL: Final = frozenset({State.BURIED, State.RELEASED})
 
 
-class TransitionRefused(Exception):  # noqa: N818 - says what is the case
+class TransitionRefused(Exception):
     """Raised for an event that a payout's state does not allow; nothing was changed."""
 
     def __init__(self, payout: str, state: State, event: Event) -> None:

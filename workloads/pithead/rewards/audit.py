@@ -87,20 +87,20 @@ async def recompute_splits(
     for block_hash in hashes:
         async with database.read() as connection:
             block = await find_block(connection, coin, block_hash)
+            planned = await block_entries(connection, coin, block_hash)
+            seen.update(one.id for one in planned)
+            splits += 1
             try:
                 stored = await find_split(connection, coin, block_hash)
             except ConservedMoneyViolated as error:
                 where = block_hash[::-1].hex()
                 differences.append(_difference("split", where, error.expected, error.got))
                 continue
-            planned = await block_entries(connection, coin, block_hash)
         if block is None or stored is None:
             continue
-        splits += 1
         differences += await _replay(database, nodes, accounting, block, stored)
         differences += _compare_entries(block, stored, planned, booked)
         differences += await _compare_chain(database, nodes, block, stored)
-        seen.update(one.id for one in planned)
     differences += [
         _difference("ledger", f"{coin} entry {name}", "no such entry", "an entry without a split")
         for name in booked

@@ -74,16 +74,16 @@ def _weights(window: Window) -> list[tuple[int, int]]:
     whole, part = window.group_weight, window.needed
     if not 0 <= part <= whole:
         raise ValueError(f"needed {part} is not within the last group's weight {whole}")
+    if any(cell.full < 0 or cell.last < 0 or (cell.full and not whole) for cell in window.cells):
+        raise ValueError("a weight is negative, or stands before a last group without weight")
     weights = sorted(
         (cell.account, weight)
         for cell in window.cells
         if (weight := cell.full * whole + cell.last * part)
     )
-    for (account, weight), (following, _) in pairwise(weights):
+    for (account, _), (following, _) in pairwise(weights):
         if account == following:
             raise ValueError(f"account {account} stands twice in the window")
-        if weight < 0:
-            raise ValueError(f"account {account} has negative weight")
     return weights
 
 

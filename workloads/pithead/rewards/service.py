@@ -59,6 +59,8 @@ FINDER_IDLE_S = 3.0
 FIRST_READ_LOOK_S = 0.05
 FIRST_READ_LOOKS = 200
 """Ten seconds for reading block logs before the chain is watched."""
+LEADERLESS_STEPS = 20
+"""Looks without an entitled node before that is worth a line."""
 STORE_RETRY_S = 1.0
 STOP_LIMIT_S = 5.0
 """How long a step may go on after `stop`; then it is cancelled, which rolls it back."""
@@ -226,10 +228,20 @@ async def _follow(
         database, ChainRules(coin.params, coin.settings.confirmations), coin.nodes, pools
     )
 
+    leaderless = 0
+
     async def step() -> int:
+        nonlocal leaderless
         standings = await coin.nodes.standings()
         leading = leader(standings)
+        leaderless = leaderless + 1 if leading is None else 0
         if leading is None:
+            # A node that has just heard of a block lacks it for a moment; that is no trouble.
+            if leaderless == LEADERLESS_STEPS:
+                logger.warning(
+                    "%s: no node has all blocks that it knows of; blocks wait until one has",
+                    coin.params.key,
+                )
             return 0
         scanned = await watcher.scan(leading)
         changed = await tracker.step(standings, scanned, now_ms())

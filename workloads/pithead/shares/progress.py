@@ -8,7 +8,7 @@ missing: a missing batch may carry shares that the later promise no longer allow
 
 from dataclasses import dataclass, replace
 
-from pithead.shares.schema import ProducerState
+from pithead.shares.states import ProducerState
 
 NEVER = -1
 
@@ -45,9 +45,7 @@ class Progress:
         """How many sequences are missing."""
         return sum(gap.last - gap.first + 1 for gap in self.gaps)
 
-    def take(
-        self, sequence: int, *, promise: int, end: bool, time_ms: int
-    ) -> "Progress | None":
+    def take(self, sequence: int, *, promise: int, end: bool, time_ms: int) -> "Progress | None":
         """Progress after a batch, None when it was taken before.
 
         A closed producer stays closed: its batches are still taken, but nothing
@@ -90,3 +88,13 @@ class Progress:
                 left = tuple(part for part in parts if part.first <= part.last)
                 return (*self.gaps[:index], *left, *self.gaps[index + 1 :])
         return None
+
+
+@dataclass(frozen=True, slots=True)
+class Producer:
+    """One producer as stored."""
+
+    pool: int
+    region: str
+    partition: str
+    progress: Progress

@@ -7,8 +7,6 @@ same height; 0 means in time). The order of the primary key is the order in
 which windows read.
 """
 
-from enum import StrEnum
-
 from sqlalchemy import (
     BigInteger,
     Boolean,
@@ -23,37 +21,13 @@ from sqlalchemy import (
     UniqueConstraint,
 )
 
+from pithead.shares.states import INT63_MAX
 from pithead.store import BigId, Hash32, JsonText, make_metadata
 
 REVISION = "0001"
 """Newest migration: what the database must be of."""
 
 METADATA = make_metadata()
-
-INT63_MAX = (1 << 63) - 1
-
-
-class ProducerState(StrEnum):
-    """Whether seals wait for a producer."""
-
-    OPEN = "open"
-    ENDED = "ended"
-    """It said so itself and nothing of it is missing."""
-    CLOSED = "closed"
-    """By an audited decision; what still comes of it is late, not lost."""
-
-
-class SegmentState(StrEnum):
-    """What the hub's nodes say of a segment."""
-
-    UNKNOWN = "unknown"
-    CONFIRMED = "confirmed"
-    """Known and of that height; its bits can not be checked before a child is known."""
-    SETTLED = "settled"
-    """Confirmed, and its bits are right or nobody will ever know."""
-    DISPUTED = "disputed"
-    """Earns nothing until decided."""
-
 
 pools = Table(
     "pools",
@@ -219,6 +193,17 @@ late_seals = Table(
     PrimaryKeyConstraint("pool", "seal"),
 )
 """Seals that hold late shares, and the height as whose first group these count."""
+
+late_segments = Table(
+    "late_segments",
+    METADATA,
+    Column("pool", BigInteger, nullable=False),
+    Column("segment", BigInteger, nullable=False),
+    Column("counts_from", BigInteger, nullable=False),
+    PrimaryKeyConstraint("pool", "segment"),
+)
+"""Disputed segments that were decided to be right after heights of theirs had been sealed: what
+would have counted below `counts_from` counts there, as late shares."""
 
 set_aside = Table(
     "set_aside",

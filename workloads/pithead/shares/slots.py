@@ -21,7 +21,7 @@ class SlotRevision:
     effective_height: int
 
 
-class SlotUnknown(Exception):  # noqa: N818 - says what is the case
+class SlotUnknown(Exception):
     """Raised for a slot of which the hub was not told: shares of it wait until it is."""
 
     def __init__(self, slot: int) -> None:

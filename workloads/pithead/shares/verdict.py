@@ -9,7 +9,7 @@ nothing is paid by the bits of a segment that is off the main chain.
 
 from typing import Protocol
 
-from pithead.shares.schema import SegmentState
+from pithead.shares.states import SegmentState
 
 PATIENCE_MS = 600_000
 """How long a segment may be unknown before it is Disputed: a node that restarts, or lags behind

@@ -17,6 +17,7 @@ from pithead.store.types import (
     wide_parts,
     wide_total,
 )
+from pithead.store.upsert import insert_into
 from pithead.store.version import check_version
 
 __all__ = [
@@ -29,6 +30,7 @@ __all__ = [
     "StoreUnreachable",
     "WideInt",
     "check_version",
+    "insert_into",
     "make_metadata",
     "open_store",
     "reading",

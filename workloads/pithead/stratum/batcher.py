@@ -62,6 +62,8 @@ class Batcher:
         """`clock_ms` is Unix time and may step; what is written never falls."""
         self.sequence = 0
         """Number of the next batch."""
+        self.started = asyncio.Event()
+        """Set once batch 0 is durable; before, no listener may be open."""
         self.accepted = 0
         """Shares answered `true`."""
         self.trouble: str | None = None
@@ -140,13 +142,11 @@ class Batcher:
             self._timer = self._loop.call_later(self._delay_s, self._set_due)
         return True
 
-    async def start(self) -> None:
-        """Make batch 0 durable; waits for the log as long as it takes."""
-        await self._write(OpenBatch(self.now_ms()))
-
     async def run(self) -> None:
-        """Write batches until `end` is called, then all that is left and the end itself."""
+        """Write batch 0, then batches until `end` is called, all that is left, and the end."""
         try:
+            await self._write(self._take_open())
+            self.started.set()
             while not self._ended:
                 await self._wait_for_batch()
                 await self._write(self._closed.popleft() if self._closed else self._take_open())
@@ -199,7 +199,7 @@ class Batcher:
             started = time.perf_counter()
             try:
                 await self._attempt(payload, batch)
-            except LogError as error:
+            except (LogError, OSError) as error:
                 metrics.LOG_FAILURES.inc()
                 self._fail(str(error), batch)
                 if not isinstance(error, (LogFull, LogOverloaded)):
@@ -254,5 +254,5 @@ class Batcher:
         if writer is not None:
             try:
                 await writer.close()
-            except LogError as error:
+            except (LogError, OSError) as error:
                 logger.warning("closing the share log: %s", error)

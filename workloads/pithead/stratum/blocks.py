@@ -27,9 +27,10 @@ SUBMITTERS = 4
 WAITING_MAX = 4096
 """Solves that wait for a node; test chains find them faster than a node takes them."""
 SEEN_MAX = 4096
-ATTEMPTS_MAX = 20
-"""Rounds over all nodes, a second apart, until one of them knows the block."""
+ATTEMPTS_MAX = 12
+"""Rounds over all nodes, with growing pauses: some five minutes, in which a node can restart."""
 RETRY_S = 1.0
+RETRY_S_MAX = 30.0
 LOG_RETRY_S = 0.5
 
 logger = logging.getLogger(__name__)
@@ -60,6 +61,7 @@ class Solve(NamedTuple):
     hash: bytes
     height: int
     block: bytes
+    attempt: int = 1
 
 
 class BlockKeeper:
@@ -191,7 +193,7 @@ class BlockKeeper:
             results = await asyncio.gather(
                 *(writer.append(payload) for payload in payloads), return_exceptions=True
             )
-        except LogError as error:
+        except (LogError, OSError) as error:
             results = [error]
         for result in results:
             if isinstance(result, BaseException):
@@ -201,7 +203,7 @@ class BlockKeeper:
         self._settle()
 
     async def _log_failed(self, error: BaseException) -> None:
-        if not isinstance(error, LogError):
+        if not isinstance(error, (LogError, OSError)):
             raise error
         metrics.LOG_FAILURES.inc()
         logger.error("the block log fails, %d records wait: %s", len(self._records), error)
@@ -209,7 +211,7 @@ class BlockKeeper:
             writer, self._writer = self._writer, None
             try:
                 await writer.close()
-            except LogError as closing:
+            except (LogError, OSError) as closing:
                 logger.warning("closing the block log: %s", closing)
         await asyncio.sleep(LOG_RETRY_S)
 
@@ -227,20 +229,27 @@ class BlockKeeper:
                 self._settle()
 
     async def _offer(self, solve: Solve) -> None:
-        """Submit until a node knows the block; log what became of it."""
+        """Submit to all nodes and log what became of it; unknown everywhere: again later."""
         name = solve.hash[::-1].hex()
-        for attempt in range(1, ATTEMPTS_MAX + 1):
-            results = await self._submit(solve.block)
-            if any((result.confirmations or 0) > 0 for result in results):
-                metrics.BLOCKS.labels("accepted").inc()
-                logger.info("block %s at height %d is on the chain", name, solve.height)
-                return
-            if results and all(result.word is not None for result in results):
-                break
-            if any(result.confirmations is not None for result in results):
-                break
-            logger.warning("no node took block %s yet (attempt %d)", name, attempt)
-            await asyncio.sleep(RETRY_S)
-        words = "; ".join(f"{result.node}: {result.word}" for result in results)
-        metrics.BLOCKS.labels("refused").inc()
-        logger.warning("block %s at height %d is off the chain: %s", name, solve.height, words)
+        results = await self._submit(solve.block)
+        words = "; ".join(f"{result.node}: {result.word or 'no objection'}" for result in results)
+        if any((result.confirmations or 0) > 0 for result in results):
+            metrics.BLOCKS.labels("accepted").inc()
+            logger.info("block %s at height %d is on the chain", name, solve.height)
+        elif any(result.confirmations is not None for result in results):
+            metrics.BLOCKS.labels("off-chain").inc()
+            logger.warning("block %s at height %d lost to another: %s", name, solve.height, words)
+        elif solve.attempt >= ATTEMPTS_MAX:
+            metrics.BLOCKS.labels("refused").inc()
+            logger.error("no node took block %s at height %d: %s", name, solve.height, words)
+        else:
+            delay_s = min(RETRY_S * 2 ** (solve.attempt - 1), RETRY_S_MAX)
+            logger.warning("no node knows block %s yet: %s", name, words)
+            # Behind all first attempts: a solve that nodes refuse must not hold up a good one.
+            again = solve._replace(attempt=solve.attempt + 1)
+            asyncio.get_running_loop().call_later(delay_s, self._again, again)
+
+    def _again(self, solve: Solve) -> None:
+        self._late.append(solve)
+        self._settled.clear()
+        self._new_solve.set()

@@ -8,24 +8,27 @@ Sockets, node connections and tasks are others'.
 import asyncio
 import logging
 from collections.abc import Callable
-from itertools import islice
 from typing import Any
-from weakref import WeakValueDictionary
 
 from pithead.coins.hashing import pow_function
+from pithead.coins.nodeset import Announced, Confirmed
 from pithead.coins.params import ChainParams
 from pithead.coins.template import Template
-from pithead.coins.weight import WeightError, weight_of_difficulty, weight_of_target
+from pithead.coins.weight import (
+    difficulty_of_weight,
+)
 from pithead.config import ListenerSettings, StratumSettings
 from pithead.contracts.share_log_pb2 import RejectReason
 from pithead.stratum import encoding, metrics
+from pithead.stratum.admission import Admission
 from pithead.stratum.bans import Bans
 from pithead.stratum.batcher import LOG_REFUSAL, Batcher
 from pithead.stratum.blocks import BlockKeeper
-from pithead.stratum.errors import Code, LoginError
+from pithead.stratum.errors import Code
+from pithead.stratum.fanout import FanOut
 from pithead.stratum.hashpool import HashPool
-from pithead.stratum.jobs import JobBook, WorkEntry
-from pithead.stratum.login import Login, parse_login, parse_password
+from pithead.stratum.jobs import JobBook
+from pithead.stratum.login import Login
 from pithead.stratum.messages import (
     AuthorizeAsked,
     CloseAsked,
@@ -51,8 +54,6 @@ from pithead.stratum.validation import (
 )
 from pithead.stratum.vardiff import Vardiff, VardiffPolicy
 
-FAN_OUT_CHUNK = 512
-"""Connections served in one go at a new job: some 4 ms, so that shares are answered in between."""
 RECONNECT_AFTER_MS = 30_000
 """How long the log may fail before miners are asked to go elsewhere."""
 TRANSACTIONS_BYTES_MAX = 1_000_000
@@ -65,9 +66,9 @@ UNAUTHORIZED = Rejected(
     "unauthorized worker: authorize this login on this connection first",
 )
 OVERLOADED = encoding.Refusal(Code.OTHER, "overloaded: this share is not credited")
-DRAINING = encoding.Refusal(Code.OTHER, "the server is stopping: this share is not credited")
 
 Ticket = tuple[Miner, Login, bytes]
+Handler = Callable[[Miner, Any, int], None]
 
 logger = logging.getLogger(__name__)
 
@@ -92,9 +93,12 @@ class Edge:
         self.blocks = blocks
         self.clock_ms = clock_ms
         self.miners: dict[Miner, None] = {}
-        self.authorized: dict[Miner, None] = {}
-        self.logins: WeakValueDictionary[tuple[str, str, int], Login] = WeakValueDictionary()
+        self.fan_out = FanOut(book)
+        self.admission = Admission(params, batcher, self.fan_out, clock_ms)
         self.rejected = dict.fromkeys(metrics.REASONS, 0)
+        self.empty = asyncio.Event()
+        """Set while there is no connection."""
+        self.empty.set()
         self.draining = False
         self._bans = Bans(settings.limits)
         self._limits = ProtocolLimits(
@@ -118,7 +122,16 @@ class Edge:
             )
             for listener in settings.listeners
         }
-        self._loop = asyncio.get_running_loop()
+        self._handlers: dict[type, Handler] = {
+            SubmitMalformed: self._malformed,
+            Subscribed: self._subscribed,
+            CloseAsked: self._close_asked,
+            TransactionsAsked: self._transactions_asked,
+            AuthorizeAsked: self.admission.authorize,
+            DifficultySuggested: self.admission.difficulty_suggested,
+            TargetSuggested: self.admission.target_suggested,
+            MinimumDifficultyAsked: self.admission.minimum_asked,
+        }
         self._swept: list[Miner] = []
         self._sweep_size = 1
         self._reconnect_sent_ms: int | None = None
@@ -143,9 +156,10 @@ class Edge:
             ServerProtocol(self._limits, extranonce1),
             Session(self.params, listener.slot, extranonce1, vardiff),
             now_ms,
-            self._login_durable,
+            self.admission.login_durable,
         )
         self.miners[miner] = None
+        self.empty.clear()
         metrics.CONNECTIONS.set(len(self.miners))
         return miner
 
@@ -153,7 +167,9 @@ class Edge:
         """Forget a connection that is gone, whoever ended it."""
         miner.gone = True
         self.miners.pop(miner, None)
-        self.authorized.pop(miner, None)
+        self.fan_out.authorized.pop(miner, None)
+        if not self.miners:
+            self.empty.set()
         metrics.CONNECTIONS.set(len(self.miners))
 
     def received(self, miner: Miner, data: bytes) -> None:
@@ -169,7 +185,7 @@ class Edge:
             if type(event) is SubmitAsked:
                 self._submit(miner, event, now_ms)
             else:
-                _HANDLERS[type(event)](self, miner, event, now_ms)
+                self._handlers[type(event)](miner, event, now_ms)
 
     def _close(self, miner: Miner, reason: str) -> None:
         metrics.CLOSED.labels(reason).inc()
@@ -236,11 +252,11 @@ class Edge:
         )
         miner.conduct.valid()
         if miner.session.vardiff.share(sent.weight, now_ms):
-            self._offer(miner)
+            self.fan_out.offer(miner)
         if self.book.crowded():
             entry = self.book.make_room(now_ms)
             if entry is not None:
-                self._fan_out(entry)
+                self.fan_out.send(entry)
 
     def _refuse(self, miner: Miner, request_id: bytes, refusal: encoding.Refusal) -> None:
         miner.write(encoding.error(request_id, refusal.code, refusal.text))
@@ -274,7 +290,7 @@ class Edge:
     def _misconduct(self, miner: Miner, now_ms: int) -> None:
         others_good = any(
             other.conduct.good
-            for other in self.authorized
+            for other in self.fan_out.authorized
             if other is not miner and other.address == miner.address
         )
         banned = self._bans.strike(miner.address, now_ms, others_good=others_good)
@@ -298,85 +314,6 @@ class Edge:
         logger.debug("closing %s: %s", miner.address, event.reason)
         self._close(miner, "protocol")
 
-    def _authorize(self, miner: Miner, event: AuthorizeAsked, _now_ms: int) -> None:
-        session = miner.session
-        if event.user in session.logins:
-            miner.write(encoding.answer_true(event.id))
-            return
-        try:
-            account, worker = parse_login(self.params, event.user)
-        except LoginError as error:
-            miner.write(encoding.error(event.id, Code.UNAUTHORIZED, str(error)))
-            return
-        if not session.may_add_login():
-            text = "too many logins on one connection: open another one"
-            miner.write(encoding.error(event.id, Code.UNAUTHORIZED, text))
-            return
-        self._apply_wishes(miner, event.password)
-        key = (account, worker, session.slot)
-        login = self.logins.get(key)
-        if login is None:
-            login = self.logins[key] = Login(account, worker, session.slot)
-        if self.batcher.session(
-            login, event.user, session.extranonce1, miner.agent, miner, event.id
-        ):
-            session.pending += 1
-        else:
-            self._refuse(miner, event.id, LOG_REFUSAL)
-
-    def _apply_wishes(self, miner: Miner, password: str) -> None:
-        wishes = parse_password(password)
-        vardiff = miner.session.vardiff
-        if wishes.minimum is not None:
-            weight = self._weight(wishes.minimum)
-            if weight is not None:
-                vardiff.raise_minimum(weight)
-        if wishes.start is not None:
-            weight = self._weight(wishes.start)
-            if weight is not None:
-                vardiff.suggest(weight)
-
-    def _weight(self, difficulty: Any) -> int | None:
-        try:
-            return weight_of_difficulty(difficulty, self.params)
-        except WeightError:
-            # Beyond what any target can express: a wish that can not be granted.
-            return None
-
-    def _login_durable(
-        self, miner: Miner, user: str, login: Login, request_id: bytes, durable: bool
-    ) -> None:
-        session = miner.session
-        session.pending -= 1
-        if not durable:
-            self._refuse(miner, request_id, LOG_REFUSAL)
-            return
-        session.add_login(user, login)
-        if miner.gone:
-            return
-        miner.write(encoding.answer_true(request_id))
-        if miner not in self.authorized:
-            miner.protocol.authorized()
-            self.authorized[miner] = None
-            session.vardiff.restart(self.clock_ms())
-            self._offer(miner)
-
-    def _difficulty_suggested(self, miner: Miner, event: DifficultySuggested, _now_ms: int) -> None:
-        weight = self._weight(event.difficulty)
-        if weight is not None:
-            miner.session.vardiff.suggest(weight)
-            self._offer(miner)
-
-    def _target_suggested(self, miner: Miner, event: TargetSuggested, _now_ms: int) -> None:
-        miner.session.vardiff.suggest(max(1, weight_of_target(event.target, self.params.shift)))
-        self._offer(miner)
-
-    def _minimum_asked(self, miner: Miner, event: MinimumDifficultyAsked, _now_ms: int) -> None:
-        weight = self._weight(event.difficulty)
-        if weight is not None:
-            miner.session.vardiff.raise_minimum(weight)
-            self._offer(miner)
-
     def _transactions_asked(self, miner: Miner, event: TransactionsAsked, _now_ms: int) -> None:
         sent = miner.session.sent.get(event.job)
         if sent is None:
@@ -392,44 +329,22 @@ class Edge:
 
     # Work.
 
-    def template(self, template: Template) -> None:
+    def node_event(self, event: Template | Confirmed | Announced) -> None:
+        """Take in what the nodes tell."""
+        if isinstance(event, Template):
+            self._template(event)
+        elif isinstance(event, Confirmed):
+            self.book.confirm(event.node, event.parent, event.now_ms)
+        else:
+            self.book.announce(event.node, event.now_ms)
+
+    def _template(self, template: Template) -> None:
         """Make work of a node's template and bring it to all miners."""
         before = self.book.current
         entry = self.book.add(template, self.clock_ms())
-        metrics.UNIQUE_WORK_SERIALS.set(self.book.serials)
         if before is None or before.segment.parent != entry.segment.parent:
             logger.info("new work at height %d", template.height)
-        self._fan_out(entry)
-
-    def _offer(self, miner: Miner) -> None:
-        """Bring one miner onto the current work at its present weight."""
-        entry = self.book.current
-        if entry is None or miner not in self.authorized:
-            return
-        data = miner.session.offer(self.book, entry)
-        if not data and miner.session.weight_for(entry) != miner.session.shown_weight:
-            metrics.JOB_DIFFICULTY_WAITS.inc()
-        miner.write(data)
-
-    def _fan_out(self, entry: WorkEntry) -> None:
-        """Send a work to all miners, a chunk at a time, newest connections last."""
-        self._fan_out_chunk(entry, list(self.authorized), 0, self._loop.time())
-
-    def _fan_out_chunk(
-        self, entry: WorkEntry, miners: list[Miner], start: int, started: float
-    ) -> None:
-        if entry is not self.book.current:
-            # A newer work has its own round, which reaches everybody.
-            return
-        book = self.book
-        for miner in islice(miners, start, start + FAN_OUT_CHUNK):
-            if not miner.gone:
-                miner.write(miner.session.offer(book, entry))
-        start += FAN_OUT_CHUNK
-        if start < len(miners):
-            self._loop.call_soon(self._fan_out_chunk, entry, miners, start, started)
-        else:
-            metrics.FAN_OUT_SECONDS.observe(self._loop.time() - started)
+        self.fan_out.send(entry)
 
     # Time.
 
@@ -447,12 +362,12 @@ class Edge:
                 continue
             if now_ms >= miner.protocol.deadline_ms(miner.connected_ms, miner.heard_ms):
                 self._close(miner, "silent")
-            elif miner in self.authorized:
+            elif miner in self.fan_out.authorized:
                 if not mining:
                     # Nobody can be credited now: this silence says nothing of the miner.
                     miner.session.vardiff.restart(now_ms)
                 elif miner.session.vardiff.tick(now_ms):
-                    self._offer(miner)
+                    self.fan_out.offer(miner)
 
     def _reconnect_when_log_fails(self, now_ms: int) -> None:
         if self.batcher.trouble is None:
@@ -464,6 +379,17 @@ class Edge:
             self._reconnect_sent_ms = now_ms
             logger.warning("the log has failed for 30 s: asking all miners to reconnect")
             self.reconnect_all()
+
+    def difficulties(self) -> dict[Login, float]:
+        """Return the shown difficulty of each login's newest connection."""
+        shown: dict[Login, float] = {}
+        for miner in self.fan_out.authorized:
+            weight = miner.session.shown_weight
+            if weight:
+                difficulty = difficulty_of_weight(weight, self.params)
+                for login in miner.session.logins.values():
+                    shown[login] = difficulty
+        return shown
 
     def reconnect_all(self) -> None:
         """Ask every miner to connect again."""
@@ -486,17 +412,3 @@ class Edge:
             self._close(miner, "drained")
         if self._pool is not None:
             self._pool.close()
-
-
-Handler = Callable[[Edge, Miner, Any, int], None]
-
-_HANDLERS: dict[type, Handler] = {
-    SubmitMalformed: Edge._malformed,
-    Subscribed: Edge._subscribed,
-    CloseAsked: Edge._close_asked,
-    AuthorizeAsked: Edge._authorize,
-    DifficultySuggested: Edge._difficulty_suggested,
-    TargetSuggested: Edge._target_suggested,
-    MinimumDifficultyAsked: Edge._minimum_asked,
-    TransactionsAsked: Edge._transactions_asked,
-}

@@ -51,6 +51,7 @@ class HashPool(Generic[TicketT]):
 
     def close(self) -> None:
         """Give the threads back; nothing may be handed in any more."""
+        self._waiting.clear()
         self._threads.shutdown(wait=False, cancel_futures=True)
 
     def _dispatch(self) -> None:

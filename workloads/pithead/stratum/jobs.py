@@ -133,7 +133,7 @@ class JobBook:
         self._stale: deque[WorkEntry] = deque()
         self._accepted = 0
         self._confirmed_ms = 0
-        self._successor_ms: int | None = None
+        self._successors: dict[str, int] = {}
 
     def add(self, template: Template, now_ms: int) -> WorkEntry:
         """Make work of a template that a node gives now; one with a new parent ends all older."""
@@ -146,7 +146,7 @@ class JobBook:
             for old in self._live:
                 self._set_stale(old, STALE_PARENT)
             self._live.clear()
-            self._successor_ms = None
+            self._successors.clear()
         self._live.append(entry)
         self._confirmed_ms = now_ms
         self.current = entry
@@ -174,16 +174,19 @@ class JobBook:
             self._next_serial += 1
         return entry.variants[index]
 
-    def announce(self, tip: bytes, now_ms: int) -> None:
-        """Note the tip of a node: the parent that its next block will have, internal order."""
-        current = self.current
-        if current is None:
-            return
-        if tip == current.segment.parent:
+    def confirm(self, node: str, parent: bytes, now_ms: int) -> None:
+        """Note that a node has `parent` as its tip; it takes back what it announced before."""
+        if self.current is not None and parent == self.current.segment.parent:
             self._confirmed_ms = now_ms
-            self._successor_ms = None
-        elif self._successor_ms is None:
-            self._successor_ms = now_ms
+            self._successors.pop(node, None)
+
+    def announce(self, node: str, now_ms: int) -> None:
+        """Note that a node has a tip as high as the block that the current work would make.
+
+        Other nodes, which may lag, can not take this back by confirming the old tip.
+        """
+        if self.current is not None:
+            self._successors.setdefault(node, now_ms)
 
     def why_stale(self, entry: WorkEntry, now_ms: int) -> str | None:
         """Return why a share on this work may not be credited now, or None when it may."""
@@ -191,8 +194,9 @@ class JobBook:
             return entry.stale
         if entry.segment.height < self.promise:
             return STALE_PROMISE
-        if self._successor_ms is not None and now_ms - self._successor_ms > SUCCESSOR_MS_MAX:
-            return STALE_SUCCESSOR
+        for announced_ms in self._successors.values():
+            if now_ms - announced_ms > SUCCESSOR_MS_MAX:
+                return STALE_SUCCESSOR
         if now_ms - self._confirmed_ms > UNCONFIRMED_MS_MAX:
             return STALE_UNCONFIRMED
         return None

@@ -27,7 +27,7 @@ class _Mean:
 class Rate(NamedTuple):
     """One login's figures."""
 
-    login: str
+    login: Login
     hashes_per_s: float
 
 
@@ -58,7 +58,7 @@ class Rates:
 
     def strongest(self) -> list[Rate]:
         """Return the strongest logins first, at most `WORKERS_SHOWN_MAX`."""
-        rates = [Rate(login.text, self._value(mean)) for login, mean in self._means.items()]
+        rates = [Rate(login, self._value(mean)) for login, mean in self._means.items()]
         rates.sort(key=lambda rate: -rate.hashes_per_s)
         return rates[:WORKERS_SHOWN_MAX]
 

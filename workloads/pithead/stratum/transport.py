@@ -10,6 +10,7 @@ import asyncio
 import logging
 import socket
 from collections.abc import Callable
+from typing import cast
 
 from pithead.config import ListenerSettings
 from pithead.stratum import metrics
@@ -42,7 +43,8 @@ class Connection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Admit the peer, or close."""
-        assert isinstance(transport, asyncio.Transport)
+        # uvloop's transports do not derive from asyncio's classes.
+        transport = cast("asyncio.Transport", transport)
         self._transport = transport
         sock = transport.get_extra_info("socket")
         if sock is not None:

@@ -6,7 +6,7 @@ grows better over several windows; it is halved when it spans more than
 `WINDOWS_KEPT` windows, and dropped when the newest window contradicts it.
 
 Three rules move the weight:
-- quick: `QUICK_SHARES` shares came more than `QUICK_RATIO` times too fast: at once;
+- quick: `QUICK_SHARES` shares came several times too fast: at once;
 - steady: at the end of a window the estimate is outside the band around the
   present weight. The band is narrow for the first `SETTLING_WINDOWS`, then as
   wide as configured;
@@ -19,14 +19,17 @@ network nor connection: clamping to the network's weight is the caller's.
 import msgspec
 
 QUICK_SHARES = 8
-QUICK_RATIO = 2
+QUICK_RATIO_FIRST = 3
+"""In the first window, where nothing is known; eight shares are often twice too fast by luck."""
+QUICK_RATIO = 5
+"""Later: by luck this happens to an honest weight about once in ten hours."""
 QUICK_MS_MIN = 1000
 """Shares of one burst say little: a burst counts as if it had taken this long."""
 SETTLING_WINDOWS = 4
 SETTLING_PERCENT = 10
-WINDOWS_KEPT = 6
+WINDOWS_KEPT = 8
 IDLE_DIVISOR = 4
-CONTRADICTION_RATIO = 3
+CONTRADICTION_RATIO = 4
 """A window that differs this much from all before it: the hashrate has changed, not the luck."""
 CONTRADICTION_SHARES = 4
 WEIGHT_MAX = (1 << 62) - 1
@@ -95,7 +98,8 @@ class Vardiff:
         elapsed = max(now_ms - self._window_ms, QUICK_MS_MIN)
         if elapsed < self.policy.retarget_interval_ms:
             fair = self.weight * elapsed
-            if self._window_work * self.policy.share_interval_ms <= QUICK_RATIO * fair:
+            ratio = QUICK_RATIO if self._windows else QUICK_RATIO_FIRST
+            if self._window_work * self.policy.share_interval_ms <= ratio * fair:
                 return False
         return self._retarget(now_ms, elapsed)
 

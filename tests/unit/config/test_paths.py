@@ -1,0 +1,33 @@
+"""Where a one-machine runtime keeps its things."""
+
+from pathlib import Path
+
+import pytest
+from pithead.config.paths import RuntimePaths
+from sqlalchemy import make_url
+
+pytestmark = pytest.mark.gate
+
+PATHS = RuntimePaths(
+    databases=Path("/data/db"), log=Path("/data/log"), node=Path("/data/node"), run=Path("/run/p")
+)
+SOCKET_NAME_LENGTH_MAX = 48
+"""What the data directory leaves room for in a socket's path."""
+
+
+def test_each_service_has_a_database_file_of_its_own() -> None:
+    url = make_url(PATHS.database("ledger"))
+    assert url.drivername == "sqlite+aiosqlite"
+    assert url.database == "/data/db/ledger.db"
+
+
+def test_socket_of_an_edge_is_short_however_long_its_ids_are() -> None:
+    socket = PATHS.edge_socket("p" * 104, "r" * 32)
+    assert socket.parent == PATHS.run
+    assert len(socket.name) <= SOCKET_NAME_LENGTH_MAX
+
+
+def test_sockets_of_different_edges_differ_and_stay() -> None:
+    pairs = [("a", "b"), ("a", "c"), ("a.b", "c")]
+    assert len({PATHS.edge_socket(*pair) for pair in pairs}) == len(pairs)
+    assert PATHS.edge_socket("default.x", "local").name == "stratum-75673539ac67a30a.sock"

@@ -1,0 +1,177 @@
+"""Rules over several fields, the same for Python and for the API server.
+
+`BROKEN` holds one bad manifest for each rule; a test proves that none is
+missing, that Python refuses it at the right place, and that the CRD carries
+the rule's CEL at that structure.
+"""
+
+from typing import Any
+
+import pytest
+from pithead.manifests.base import Metadata, Shape
+from pithead.manifests.changes import item_of, shape_of
+from pithead.manifests.crds import KINDS, crd
+from pithead.manifests.pool import DifficultyBounds
+from pydantic import ValidationError
+
+from tests.unit.manifests.samples import (
+    endpoint,
+    listener,
+    node,
+    pool,
+    problems,
+    put,
+    scheme,
+    secret,
+)
+
+pytestmark = pytest.mark.gate
+
+TWO_SCHEMES = [{"name": "pplns"}, {"name": "other"}]
+
+BROKEN: dict[str, tuple[dict[str, Any], str]] = {
+    "self.coin == 'devchain' || size(self.nodes) > 0": (
+        endpoint(coin="litecoin"),
+        "CoinEndpoint/dev: spec.nodes: no node is given; only coin devchain has a built-in one",
+    ),
+    "size(self.nodes) == 0 || self.nodes.exists(n, n.role == 'main')": (
+        endpoint(coin="litecoin", nodes=[node(role="standby")]),
+        "CoinEndpoint/dev: spec.nodes: every node is a standby; at least one has role main",
+    ),
+    "!has(self.devchain) || (self.coin == 'devchain' && size(self.nodes) == 0)": (
+        endpoint(nodes=[node()], devchain={"hashesPerBlock": 100}),
+        (
+            "CoinEndpoint/dev: spec.devchain: parameters of the built-in node are given, which "
+            "runs "
+            "only for coin devchain without nodes; remove them"
+        ),
+    ),
+    "(self.method == 'PPLNS') == has(self.pplns)": (
+        put(scheme(), "spec.pplns", ...),
+        (
+            "RewardScheme/pplns: spec.pplns: the parameters of the method are missing; "
+            "method PPLNS takes pplns"
+        ),
+    ),
+    "has(self.networkFactor) != has(self.weight)": (
+        scheme(pplns={"window": {"networkFactor": 2, "weight": 5}}),
+        "RewardScheme/pplns: spec.pplns.window: exactly one of networkFactor and weight is given",
+    ),
+    "double(self.min) <= double(self.start) && double(self.start) <= double(self.max)": (
+        pool(listeners=[listener(difficulty={"start": "0.001", "min": "0.01", "max": 5})]),
+        (
+            "MiningPool/alpha: spec.listeners[0].difficulty.start: the start is outside of min and "
+            "max; min <= start <= max holds"
+        ),
+    ),
+    "has(self.defaultScheme) || size(self.schemes) == 1": (
+        pool(schemes=TWO_SCHEMES),
+        (
+            "MiningPool/alpha: spec.defaultScheme: is missing; with several schemes, one of "
+            "spec.schemes is the default"
+        ),
+    ),
+    "!has(self.defaultScheme) || self.schemes.exists(s, s.name == self.defaultScheme)": (
+        pool(defaultScheme="gone"),
+        (
+            "MiningPool/alpha: spec.defaultScheme: the scheme is not offered; it is one of "
+            "spec.schemes"
+        ),
+    ),
+    "self.listeners.all(l, !has(l.scheme) || self.schemes.exists(s, s.name == l.scheme))": (
+        pool(listeners=[listener(), listener("b", 2, scheme="gone")]),
+        (
+            "MiningPool/alpha: spec.listeners[1].scheme: the scheme of a listener is not offered; "
+            "it is one of spec.schemes"
+        ),
+    ),
+    "self.listeners.all(l, self.listeners.exists_one(m, m.port == l.port))": (
+        pool(listeners=[listener(), listener("b")]),
+        (
+            "MiningPool/alpha: spec.listeners[1].port: two listeners have this port; each has one "
+            "of its own"
+        ),
+    ),
+}
+
+KEPT = [
+    endpoint(devchain={"hashesPerBlock": 2}),
+    endpoint(coin="litecoin", nodes=[node(), node(name="b", role="standby")]),
+    scheme(pplns={"window": {"weight": "200000"}}),
+    pool(schemes=TWO_SCHEMES, defaultScheme="other"),
+    pool(schemes=TWO_SCHEMES, defaultScheme="other", listeners=[listener(scheme="pplns")]),
+    pool(listeners=[listener(), listener("b", 3334)]),
+    pool(listeners=[listener(difficulty={"start": 5, "min": "5", "max": "5.0"})]),
+]
+
+
+def shapes() -> list[type[Shape]]:
+    """Every structure of the three kinds."""
+    found: list[type[Shape]] = list(KINDS)
+    for shape in found:
+        for field in shape.model_fields.values():
+            inner = shape_of(field) or item_of(field)
+            if inner is not None and inner not in found:
+                found.append(inner)
+    return found
+
+
+def crd_rules(schema: Any) -> list[dict[str, str]]:
+    """Every CEL rule in a CRD, at any depth."""
+    if isinstance(schema, dict):
+        own: list[dict[str, str]] = schema.get("x-kubernetes-validations", [])
+        return own + [rule for value in schema.values() for rule in crd_rules(value)]
+    if isinstance(schema, list):
+        return [rule for value in schema for rule in crd_rules(value)]
+    return []
+
+
+def test_every_rule_has_a_bad_manifest() -> None:
+    assert {rule.cel for shape in shapes() for rule in shape.RULES} == set(BROKEN)
+
+
+def test_every_rule_reaches_the_api_server() -> None:
+    written = {rule["rule"] for kind in KINDS for rule in crd_rules(crd(kind))}
+    assert set(BROKEN) <= written
+
+
+@pytest.mark.parametrize("cel", BROKEN)
+def test_broken_rule_is_reported_at_its_place(cel: str) -> None:
+    manifest, message = BROKEN[cel]
+    others = (pool(), endpoint(), scheme(), secret())
+    kept = [each for each in others if each["kind"] != manifest["kind"]]
+    assert message in problems(manifest, *kept)
+
+
+@pytest.mark.parametrize("manifest", KEPT, ids=lambda each: each["kind"])
+def test_manifest_that_keeps_the_rules_is_accepted(manifest: dict[str, Any]) -> None:
+    kind = next(kind for kind in KINDS if kind.__name__ == manifest["kind"])
+    kind.model_validate(manifest, by_alias=True, by_name=False)
+
+
+def test_all_broken_rules_of_one_structure_are_reported() -> None:
+    bad = pool(schemes=TWO_SCHEMES, listeners=[listener(scheme="x"), listener("b")])
+    assert len(problems(bad, endpoint(), scheme(), scheme("other"))) == 3
+
+
+def test_key_of_a_list_is_given_once() -> None:
+    bad = pool(regions=[{"id": "eu"}, {"id": "us"}, {"id": "eu"}])
+    assert "MiningPool/alpha: spec.regions[2].id: eu appears twice; each id is given once" in (
+        problems(bad, endpoint(), scheme())
+    )
+
+
+def test_lists_of_structures_are_keyed() -> None:
+    for shape in shapes():
+        for field in shape.model_fields.values():
+            item = item_of(field)
+            if item is not None:
+                assert item.LIST_KEY in item.model_fields
+
+
+def test_models_are_built_by_python_names_and_never_change() -> None:
+    bounds = DifficultyBounds(start="2", min="1", max="3")
+    with pytest.raises(ValidationError, match="frozen"):
+        bounds.start = "9"  # type: ignore[misc]
+    with pytest.raises(ValidationError):
+        Metadata(name="Not Good")

@@ -1,0 +1,111 @@
+"""Answers for outgoing transactions of the wallet that no payout made.
+
+`pithead payouts adopt TXID` explains one: it is stored with its reason and what it
+spends, for ever, and payouts go on. Its expense is booked once it is buried, so
+that a transaction that never confirms costs nobody.
+"""
+
+import logging
+from collections.abc import Callable
+
+from pithead.coins.tx import TxError, parse_tx
+from pithead.coins.wallet import Wallet
+from pithead.config import CoinSettings, PayoutPolicy
+from pithead.payouts import postings
+from pithead.payouts.errors import AdoptRefused
+from pithead.payouts.neighbours import Book
+from pithead.payouts.records import Adoption
+from pithead.payouts.rows import Rows
+
+logger = logging.getLogger(__name__)
+
+REASON_CHARS_MAX = 300
+
+
+class Adopter:
+    """The foreign transactions of one coin's wallet."""
+
+    def __init__(
+        self,
+        coin: CoinSettings,
+        policy: PayoutPolicy,
+        *,
+        rows: Rows,
+        wallet: Wallet,
+        book: Book,
+        now_ms: Callable[[], int],
+    ) -> None:
+        self._coin = coin
+        self._policy = policy
+        self._rows = rows
+        self._wallet = wallet
+        self._book = book
+        self._now_ms = now_ms
+
+    async def adopt(self, txid: str, reason: str) -> str:
+        """Store a foreign transaction; return what became of it in a sentence.
+
+        Raises AdoptRefused when it is no spend of this wallet, or without a reason.
+        """
+        identity = _identity(txid)
+        reason = reason.strip()
+        if not reason or len(reason) > REASON_CHARS_MAX or not reason.isprintable():
+            raise AdoptRefused(
+                f"a reason is one line of 1 to {REASON_CHARS_MAX} characters; it is kept for audit"
+            )
+        owner = await self._rows.attempt_owner(identity)
+        if owner is not None:
+            raise AdoptRefused(f"transaction {txid} is payout {owner}; nothing has to be adopted")
+        seen = await self._wallet.transaction(identity)
+        if seen is None:
+            raise AdoptRefused(f"wallet {self._coin.wallet.name} knows no transaction {txid}")
+        if seen.fee is None:
+            raise AdoptRefused(
+                f"transaction {txid} was not paid by wallet {self._coin.wallet.name}; "
+                "only what left it can be adopted"
+            )
+        try:
+            inputs = frozenset(txin.prevout for txin in parse_tx(seen.raw).inputs)
+        except TxError as error:
+            raise AdoptRefused(f"transaction {txid} cannot be read: {error}") from error
+        adoption = Adoption(
+            coin=self._coin.key,
+            txid=identity,
+            reason=reason,
+            amount=seen.sent,
+            fee=seen.fee,
+            fee_book=self._policy.fee_book,
+            inputs=inputs,
+        )
+        if not await self._rows.adopt(adoption, self._now_ms()):
+            return f"transaction {txid} was adopted before"
+        logger.warning("adopted %s: %s", txid, reason)
+        return (
+            f"adopted {txid}: {seen.sent} base units and a fee of {seen.fee} are booked to the "
+            f"fee book of {self._policy.fee_book} once it has {self._coin.confirmations} "
+            "confirmations"
+        )
+
+    async def book_buried(self) -> None:
+        """Book the expense of adopted transactions that are buried."""
+        for adoption in await self._rows.adoptions(self._coin.key):
+            if adoption.booked:
+                continue
+            seen = await self._wallet.transaction(adoption.txid)
+            if seen is None or seen.confirmations < self._coin.confirmations:
+                continue
+            entry = postings.adopt(adoption)
+            if entry is not None:
+                await self._book.post(entry)
+            await self._rows.adoption_booked(adoption, self._now_ms())
+
+
+def _identity(txid: str) -> bytes:
+    """Read a txid as explorers show it."""
+    try:
+        identity = bytes.fromhex(txid)[::-1]
+    except ValueError as error:
+        raise AdoptRefused(f"{txid[:80]!r} is no transaction id: it is not hexadecimal") from error
+    if len(identity) != 32:
+        raise AdoptRefused(f"{txid[:80]!r} is no transaction id: it needs 64 digits")
+    return identity

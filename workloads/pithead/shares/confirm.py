@@ -1,0 +1,102 @@
+"""Asks the hub's nodes about the segments of one coin and writes their verdict.
+
+Every segment that is not settled or disputed is asked about again each time; a
+node that cannot be asked leaves its state as it is.
+"""
+
+import logging
+from collections.abc import Callable
+
+from sqlalchemy import Row, select, update
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from pithead.shares import decisions, metrics, schema
+from pithead.shares.chain import HubChain
+from pithead.shares.states import SegmentState
+from pithead.shares.verdict import judge
+from pithead.store import reading, transaction
+
+logger = logging.getLogger(__name__)
+
+PENDING = (SegmentState.UNKNOWN, SegmentState.CONFIRMED)
+
+ASKED_MAX = 64
+"""Segments asked about in one round, of each state: a chain has one or two alive at a time."""
+
+
+class Confirmer:
+    """Keeps the states of one coin's segments."""
+
+    def __init__(
+        self, engine: AsyncEngine, coin: str, chain: HubChain, now_ms: Callable[[], int]
+    ) -> None:
+        self._engine = engine
+        self._coin = coin
+        self._chain = chain
+        self._now_ms = now_ms
+
+    async def step(self) -> int:
+        """Judge pending segments once; return how many changed. Raises NodeError, DBAPIError.
+
+        Both ends of the queue are asked about, so that neither a crowd of bad
+        old ones hides the newest, nor new ones an old one for which a seal waits.
+        """
+        changed = 0
+        for segment in await self._pending():
+            state, reason = await self._judge(segment)
+            if state != segment.state:
+                await self._write(segment, state, reason)
+                changed += 1
+        return changed
+
+    async def _pending(self) -> list[Row[tuple[object, ...]]]:
+        table = schema.segments
+        rows: dict[int, Row[tuple[object, ...]]] = {}
+        async with reading(self._engine) as connection:
+            for state in PENDING:
+                for order in (table.c.id.asc(), table.c.id.desc()):
+                    found = await connection.execute(
+                        select(table)
+                        .where(table.c.coin == self._coin, table.c.state == state)
+                        .order_by(order)
+                        .limit(ASKED_MAX)
+                    )
+                    rows |= {row.id: row for row in found}
+        return [rows[number] for number in sorted(rows)]
+
+    async def _judge(self, segment: Row[tuple[object, ...]]) -> tuple[SegmentState, str]:
+        parent = await self._chain.header(segment.parent)
+        child = None
+        if parent is not None and parent.confirmations > 0 and parent.next is not None:
+            child = await self._chain.header(parent.next)
+        return judge(
+            height=segment.height,
+            bits=segment.bits,
+            parent=parent,
+            child=child,
+            unknown_for_ms=self._now_ms() - segment.first_seen_ms,
+        )
+
+    async def _write(
+        self, segment: Row[tuple[object, ...]], state: SegmentState, reason: str
+    ) -> None:
+        table = schema.segments
+        name = f"{self._coin} {segment.parent[::-1].hex()} height {segment.height}"
+        async with transaction(self._engine) as connection:
+            result = await connection.execute(
+                update(table)
+                .where(table.c.id == segment.id, table.c.state == segment.state)
+                .values(state=state)
+            )
+            if state is SegmentState.DISPUTED and result.rowcount:
+                await decisions.record(
+                    connection,
+                    who=decisions.ACCOUNTING,
+                    action="dispute segment",
+                    subject=name,
+                    reason=reason,
+                    now_ms=self._now_ms(),
+                )
+        if state is SegmentState.DISPUTED:
+            metrics.DISPUTED.labels(self._coin).inc()
+            logger.error("segment %s is disputed and earns nothing: %s", name, reason)

@@ -1,0 +1,187 @@
+"""The log into cells: each poll is one transaction that also moves the positions.
+
+So a process that is killed anywhere has either booked a poll whole or not at
+all, and reads on from where its data end. Positions are fenced: a second
+process on the same database fails instead of counting twice. What was read
+before is known by producer and sequence, so a log may be read again from its
+beginning without harm.
+"""
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from pithead.log.errors import LogPositionInvalid, LogTruncated
+from pithead.log.share_log import LogReader
+from pithead.log.topics import shares_topic
+from pithead.shares import decisions, metrics
+from pithead.shares.booking import Booked, Booking
+from pithead.shares.fold import WEIGHT_SUM_MAX
+from pithead.shares.intake import add_position, move_position, read_positions
+from pithead.shares.pools import Pool
+from pithead.shares.records import Read, examine
+from pithead.shares.slots import SlotUnknown
+from pithead.store import reading, transaction
+
+logger = logging.getLogger(__name__)
+
+READ_BYTES_MAX = 256 * 1024
+"""Of one partition in one poll: some 20,000 shares, so that no partition waits for another and a
+transaction stays below a tenth of a second."""
+
+CLOCK_AHEAD_MS_MAX = 60_000
+
+
+@dataclass(frozen=True, slots=True)
+class Polled:
+    """What one poll did."""
+
+    records: int
+    batches: int
+    shares: int
+
+
+class Consumer:
+    """Reads all partitions of one pool's shares."""
+
+    def __init__(
+        self, engine: AsyncEngine, reader: LogReader, pool: Pool, now_ms: Callable[[], int]
+    ) -> None:
+        self._engine = engine
+        self._reader = reader
+        self._pool = pool
+        self._now_ms = now_ms
+        self._topic = shares_topic(pool.name)
+        self._booking = Booking(pool)
+        self._positions: dict[str, int] | None = None
+        self._stalled: dict[str, str] = {}
+        self._missing = 0
+
+    async def poll(self) -> Polled:
+        """Book what is new, at most READ_BYTES_MAX of each partition.
+
+        Raises PositionMoved, errors of the log and of the database; then nothing
+        was booked, and the next poll starts from what the database holds.
+        """
+        try:
+            positions = await self._current_positions()
+            reads = await self._read(positions)
+            if not reads:
+                return Polled(0, 0, 0)
+            moves = {read.partition: read.record.next_position for read in reads}
+            async with transaction(self._engine) as connection:
+                for partition, new in moves.items():
+                    await move_position(
+                        connection, self._topic, partition, positions[partition], new
+                    )
+                booked = await self._booking.book(connection, reads, self._now_ms())
+        except BaseException:
+            # Whatever was cached may not be what was committed.
+            self._positions = None
+            self._booking.forget()
+            raise
+        positions.update(moves)
+        self._booking.keep()
+        self._report(booked)
+        taken = booked.admission.taken
+        return Polled(len(reads), len(taken), sum(len(columns) for _, columns in taken))
+
+    async def _current_positions(self) -> dict[str, int]:
+        if self._positions is None:
+            async with reading(self._engine) as connection:
+                self._positions = await read_positions(connection, self._topic)
+        new = [name for name in await self._reader.partitions() if name not in self._positions]
+        if new:
+            async with transaction(self._engine) as connection:
+                for name in new:
+                    start = await self._reader.start(name)
+                    await add_position(connection, self._topic, name, start)
+                self._positions = await read_positions(connection, self._topic)
+        return self._positions
+
+    async def _read(self, positions: dict[str, int]) -> list[Read]:
+        """Read and decode what is new; stops a partition at shares of an unknown slot."""
+        reads: list[Read] = []
+        weight = 0
+        for partition, position in sorted(positions.items()):
+            try:
+                records = await self._reader.read(partition, position, READ_BYTES_MAX)
+            except (LogTruncated, LogPositionInvalid) as error:
+                await self._replay(partition, position, str(error))
+                continue
+            for record in records:
+                read = examine(partition, record, self._pool.name, self._pool.coin)
+                if not self._slots_known(read) or weight + read.weight > WEIGHT_SUM_MAX:
+                    break
+                weight += read.weight
+                reads.append(read)
+        return reads
+
+    def _slots_known(self, read: Read) -> bool:
+        trouble = ""
+        if read.columns is not None:
+            for login in read.columns.batch.logins:
+                if not self._pool.slots.knows(login.slot):
+                    trouble = str(SlotUnknown(login.slot))
+        if trouble and self._stalled.get(read.partition) != trouble:
+            logger.error("%s/%s waits: %s", self._topic, read.partition, trouble)
+        if trouble:
+            self._stalled[read.partition] = trouble
+        return not trouble
+
+    async def _replay(self, partition: str, position: int, reason: str) -> None:
+        """Go back to the earliest that there is: what was read is known, so nothing counts twice.
+
+        Never forward to the newest: that would lose what lies between.
+        """
+        start = await self._reader.start(partition)
+        async with transaction(self._engine) as connection:
+            await move_position(connection, self._topic, partition, position, start)
+            await decisions.record(
+                connection,
+                who=decisions.ACCOUNTING,
+                action="replay partition",
+                subject=f"{self._topic}/{partition} from {position} to {start}",
+                reason=reason,
+                now_ms=self._now_ms(),
+            )
+        self._positions = None
+        logger.error("%s/%s is read again from %d: %s", self._topic, partition, start, reason)
+
+    def _report(self, booked: Booked) -> None:
+        """Count and tell what happened, after the commit."""
+        pool = self._pool.name
+        admission = booked.admission
+        for closing in admission.closings:
+            logger.info(
+                "%s: producer %s closed, its partition %s has a new writer",
+                pool,
+                closing.producer.hex(),
+                closing.partition,
+            )
+        for read in admission.aside:
+            logger.error(
+                "%s/%s: record at %d is set aside: %s",
+                self._topic,
+                read.partition,
+                read.record.position,
+                read.fault,
+            )
+        for partition, columns in admission.taken:
+            self._stalled.pop(partition, None)
+            if columns.batch.time_base_ms > self._now_ms() + CLOCK_AHEAD_MS_MAX:
+                metrics.CLOCK_AHEAD.labels(pool).inc()
+        missing = sum(row.progress.missing for row in admission.producers.values())
+        if missing != self._missing:
+            logger.error("%s: %d batches are missing below later ones", pool, missing)
+            self._missing = missing
+        metrics.MISSING.labels(pool).set(missing)
+        metrics.SET_ASIDE.labels(pool).inc(len(admission.aside))
+        metrics.DUPLICATES.labels(pool).inc(admission.duplicates)
+        metrics.BATCHES.labels(pool).inc(len(admission.taken))
+        metrics.SHARES.labels(pool).inc(sum(cell.shares for cell in booked.sums))
+        metrics.LATE_SHARES.labels(pool).inc(
+            sum(cell.shares for cell in booked.sums if cell.kind.seal)
+        )

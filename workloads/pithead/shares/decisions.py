@@ -1,0 +1,129 @@
+"""Audited decisions: each leaves a row that says who, what, why and when.
+
+Those of the processor itself are signed `accounting`. The others are asked for
+by people; whoever lets them ask has checked who they are.
+"""
+
+from sqlalchemy import delete, insert, select, update
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+
+from pithead.shares import schema
+from pithead.shares.states import ProducerState, SegmentState
+from pithead.store import insert_into, transaction
+
+ACCOUNTING = "accounting"
+
+
+class DecisionRefused(Exception):
+    """Raised when there is nothing of the kind to decide; nothing was changed."""
+
+
+async def record(
+    connection: AsyncConnection, *, who: str, action: str, subject: str, reason: str, now_ms: int
+) -> None:
+    """Write one decision, in the transaction that carries it out."""
+    await connection.execute(
+        insert(schema.decisions).values(
+            at_ms=now_ms, who=who, action=action, subject=subject, reason=reason
+        )
+    )
+
+
+async def close_producer(
+    engine: AsyncEngine, producer: bytes, *, who: str, reason: str, now_ms: int
+) -> None:
+    """Let seals no longer wait for a producer; what still comes of it is late, not lost."""
+    table = schema.producers
+    async with transaction(engine) as connection:
+        result = await connection.execute(
+            update(table)
+            .where(table.c.producer == producer, table.c.state == ProducerState.OPEN)
+            .values(state=ProducerState.CLOSED)
+        )
+        if result.rowcount != 1:
+            raise DecisionRefused(f"producer {producer.hex()} is not open")
+        await record(
+            connection,
+            who=who,
+            action="close producer",
+            subject=producer.hex(),
+            reason=reason,
+            now_ms=now_ms,
+        )
+
+
+async def decide_segment(
+    engine: AsyncEngine, segment: int, *, right: bool, who: str, reason: str, now_ms: int
+) -> None:
+    """Decide a Disputed segment: right ones earn from now on, others never.
+
+    Its cells at heights that are sealed already count as late shares of the
+    lowest unsealed height, so that no final window changes.
+    """
+    table = schema.segments
+    async with transaction(engine) as connection:
+        row = (await connection.execute(select(table).where(table.c.id == segment))).first()
+        if row is None or row.state != SegmentState.DISPUTED:
+            raise DecisionRefused(f"segment {segment} is not disputed")
+        if right:
+            await connection.execute(
+                update(table).where(table.c.id == segment).values(state=SegmentState.SETTLED)
+            )
+            pools = await connection.execute(
+                select(schema.pools).where(schema.pools.c.sealed_height.is_not(None))
+            )
+            for pool in pools.all():
+                await _move_sealed_cells(connection, pool.id, segment, pool.sealed_height, now_ms)
+        await record(
+            connection,
+            who=who,
+            action="segment is right" if right else "segment is wrong",
+            subject=f"{row.coin} {row.parent[::-1].hex()} height {row.height}",
+            reason=reason,
+            now_ms=now_ms,
+        )
+
+
+async def _move_sealed_cells(
+    connection: AsyncConnection, pool: int, segment: int, sealed_height: int, now_ms: int
+) -> None:
+    table = schema.cells
+    sealed = (table.c.pool == pool, table.c.segment == segment, table.c.height <= sealed_height)
+    rows = (await connection.execute(select(table).where(*sealed))).all()
+    if not rows:
+        return
+    await connection.execute(delete(table).where(*sealed))
+    counts_at = sealed_height + 1
+    await add_cells(
+        connection, [{**row._mapping, "height": counts_at, "seal": counts_at} for row in rows]
+    )
+    await open_late_seals(connection, pool, [counts_at], now_ms)
+    await connection.execute(
+        insert(schema.late_segments).values(pool=pool, segment=segment, counts_from=counts_at)
+    )
+
+
+async def add_cells(connection: AsyncConnection, rows: list[dict[str, object]]) -> None:
+    """Add weights and shares to cells, one executemany."""
+    if not rows:
+        return
+    table = schema.cells
+    statement = insert_into(connection, table)
+    statement = statement.on_conflict_do_update(
+        index_elements=list(table.primary_key.columns),
+        set_={
+            "weight": table.c.weight + statement.excluded.weight,
+            "shares": table.c.shares + statement.excluded.shares,
+        },
+    )
+    await connection.execute(statement, rows)
+
+
+async def open_late_seals(
+    connection: AsyncConnection, pool: int, seals: list[int], now_ms: int
+) -> None:
+    """Note that these seals hold late shares."""
+    await connection.execute(
+        insert_into(connection, schema.late_seals).on_conflict_do_nothing(),
+        [{"pool": pool, "seal": seal, "counts_at": seal, "opened_ms": now_ms} for seal in seals],
+    )

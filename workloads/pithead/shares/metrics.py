@@ -1,0 +1,29 @@
+"""Metrics of accounting, labelled by pool unless said otherwise."""
+
+from prometheus_client import Counter, Gauge
+
+BATCHES = Counter("pithead_accounting_batches_total", "Batches booked", ["pool"])
+SHARES = Counter("pithead_accounting_shares_total", "Shares booked into cells", ["pool"])
+LATE_SHARES = Counter(
+    "pithead_accounting_late_shares_total",
+    "Shares that came after their height was sealed",
+    ["pool"],
+)
+DUPLICATES = Counter(
+    "pithead_accounting_duplicate_batches_total", "Batches dropped as read before", ["pool"]
+)
+MISSING = Gauge(
+    "pithead_accounting_missing_batches", "Batches missing below a later one read", ["pool"]
+)
+SET_ASIDE = Counter(
+    "pithead_accounting_set_aside_total", "Records that could not be booked", ["pool"]
+)
+CLOCK_AHEAD = Counter(
+    "pithead_accounting_clock_ahead_total",
+    "Batches whose producer's clock is more than a minute ahead of the hub's",
+    ["pool"],
+)
+SEALED_HEIGHT = Gauge("pithead_accounting_sealed_height", "Highest sealed height", ["pool"])
+DISPUTED = Counter(
+    "pithead_accounting_disputed_segments_total", "Segments that became Disputed", ["coin"]
+)

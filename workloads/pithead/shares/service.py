@@ -1,0 +1,162 @@
+"""The share processor as a process: its loops, side by side, until it is told to stop.
+
+Each pool has a loop that books its log and one that seals its heights; each
+coin one that asks the nodes about segments. A log, node or database that is away
+makes its loop wait and try again; the contract is served all the while.
+"""
+
+import asyncio
+import logging
+import time
+from collections.abc import Coroutine
+from contextlib import AsyncExitStack
+
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from pithead.coins.node import NodeError, RpcNode
+from pithead.coins.registry import BrokenCoin, UnknownCoin, chain_params
+from pithead.config import CoinSettings, SharesSettings, Unusable
+from pithead.contracts import accounting_pb2_grpc
+from pithead.log.errors import LogError
+from pithead.log.file_log import FileLog
+from pithead.log.topics import shares_topic
+from pithead.rpc import serve
+from pithead.shares.chain import HubChain
+from pithead.shares.confirm import Confirmer
+from pithead.shares.consume import Consumer
+from pithead.shares.intake import PositionMoved
+from pithead.shares.pace import Trouble, pause, until_stopped
+from pithead.shares.pools import Pool, PoolConflict, register
+from pithead.shares.schema import REVISION
+from pithead.shares.sealer import Sealer
+from pithead.shares.servicer import AccountingServicer
+from pithead.store import StoreTooNew, StoreTooOld, StoreUnreachable, check_version, open_store
+
+logger = logging.getLogger(__name__)
+
+IDLE_S = 0.05
+"""Between polls of a log that had nothing new: a look costs some microseconds a partition."""
+
+TRANSIENT = (DBAPIError, OSError, LogError, NodeError, PositionMoved, StoreUnreachable)
+"""What a neighbour can do to a loop; anything else is a slip of ours and ends the process."""
+
+
+async def run(settings: SharesSettings, stop: asyncio.Event) -> None:
+    """Serve until `stop` is set.
+
+    Raises Unusable when settings and database do not fit this code or each other.
+    """
+    engine = open_store(settings.database)
+    try:
+        pools = await _ready(engine, settings, stop)
+        if pools is not None:
+            await _serve(engine, settings, pools, stop)
+    finally:
+        await engine.dispose()
+
+
+async def _ready(
+    engine: AsyncEngine, settings: SharesSettings, stop: asyncio.Event
+) -> list[Pool] | None:
+    """Wait for the database and register the pools; None when stopped before."""
+    trouble = Trouble("database")
+    while not stop.is_set():
+        try:
+            await check_version(engine, REVISION)
+            return await register(engine, settings.pools, settings.coins)
+        except (StoreTooNew, StoreTooOld, PoolConflict, UnknownCoin, BrokenCoin) as error:
+            raise Unusable(str(error)) from error
+        except (StoreUnreachable, DBAPIError) as error:
+            await pause(stop, trouble.failed(error))
+    return None
+
+
+async def _serve(
+    engine: AsyncEngine, settings: SharesSettings, pools: list[Pool], stop: asyncio.Event
+) -> None:
+    coins = {coin.name: coin for coin in settings.coins}
+    params = {coin.key: chain_params(coin.coin, coin.network) for coin in settings.coins}
+    servicer = AccountingServicer(engine, params)
+    log = FileLog(settings.log_dir)
+    async with AsyncExitStack() as stack:
+        loops: list[Coroutine[None, None, None]] = []
+        chains: dict[str, HubChain] = {}
+        for name, coin in coins.items():
+            nodes = sorted(coin.nodes, key=lambda node: node.standby)
+            chains[name] = HubChain(
+                [await stack.enter_async_context(RpcNode(node)) for node in nodes]
+            )
+            confirmer = Confirmer(engine, coin.key, chains[name], _now_ms)
+            loops.append(_confirm(confirmer, coin, stop))
+        for pool, pool_settings in zip(pools, settings.pools, strict=True):
+            coin = coins[pool_settings.coin]
+            reader = log.reader(shares_topic(pool.name))
+            stack.push_async_callback(reader.close)
+            loops.append(_consume(Consumer(engine, reader, pool, _now_ms), pool.name, stop))
+            sealer = Sealer(engine, reader, pool, _now_ms)
+            loops.append(_seal(sealer, pool.name, chains[coin.name], coin, stop))
+        await stack.enter_async_context(
+            serve(
+                settings.socket,
+                lambda server: accounting_pb2_grpc.add_AccountingServicer_to_server(
+                    servicer, server
+                ),
+            )
+        )
+        logger.info("serving %d pools on %s", len(pools), settings.socket)
+        async with asyncio.TaskGroup() as group:
+            for loop in loops:
+                group.create_task(loop)
+            await stop.wait()
+
+
+async def _consume(consumer: Consumer, pool: str, stop: asyncio.Event) -> None:
+    trouble = Trouble(f"share log of {pool}")
+    while not stop.is_set():
+        try:
+            polled = await consumer.poll()
+        except TRANSIENT as error:
+            await pause(stop, trouble.failed(error))
+            continue
+        trouble.worked()
+        # A log that gives without end must not keep others from the loop.
+        await pause(stop, 0 if polled.records else IDLE_S)
+
+
+async def _seal(
+    sealer: Sealer, pool: str, chain: HubChain, coin: CoinSettings, stop: asyncio.Event
+) -> None:
+    node_trouble = Trouble(f"nodes of {coin.name}, asked for the height of {pool}")
+    trouble = Trouble(f"seals of {pool}")
+    height: int | None = None
+    while not stop.is_set():
+        delay_s = coin.poll_interval_ms / 1000
+        try:
+            height = await until_stopped(stop, chain.height())
+            node_trouble.worked()
+        except NodeError as error:
+            # What was noted before can still be sealed.
+            delay_s = node_trouble.failed(error)
+        try:
+            await sealer.step(height)
+            trouble.worked()
+        except TRANSIENT as error:
+            delay_s = trouble.failed(error)
+        await pause(stop, delay_s)
+
+
+async def _confirm(confirmer: Confirmer, coin: CoinSettings, stop: asyncio.Event) -> None:
+    trouble = Trouble(f"nodes of {coin.name}, asked about segments")
+    while not stop.is_set():
+        delay_s = coin.poll_interval_ms / 1000
+        try:
+            await until_stopped(stop, confirmer.step())
+            trouble.worked()
+        except TRANSIENT as error:
+            delay_s = trouble.failed(error)
+        await pause(stop, delay_s)
+
+
+def _now_ms() -> int:
+    return time.time_ns() // 1_000_000

@@ -1,0 +1,252 @@
+"""The Accounting contract over the tables.
+
+NOT_FOUND: a pool, scheme or coin that accounting was not told of.
+INVALID_ARGUMENT: no window, or no address. UNAVAILABLE: the database cannot be
+asked now; ask again.
+"""
+
+import logging
+from collections.abc import AsyncIterator, Mapping
+from typing import NoReturn, TypeVar
+
+import grpc
+import grpc.aio
+from sqlalchemy import select
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from pithead.coins.address import AddressError, script_of_address
+from pithead.coins.params import ChainParams
+from pithead.contracts import accounting_pb2, accounting_pb2_grpc, share_log_pb2
+from pithead.shares import schema
+from pithead.shares.booking import CREDITED
+from pithead.shares.books import CHUNK, AccountBook
+from pithead.shares.query import (
+    UnknownName,
+    WindowAnswer,
+    WindowQuestion,
+    read_counters,
+    read_seals,
+    read_session,
+    read_window,
+)
+from pithead.shares.states import INT63_MAX
+from pithead.store import reading, transaction
+
+logger = logging.getLogger(__name__)
+
+PART_ACCOUNTS = 8192
+"""Accounts in one part of a window: some 300 KB."""
+
+WEIGHT_DIGITS_MAX = 90
+"""A window above 2^256 hashes is a slip; Python would refuse above 4,300 digits anyhow."""
+
+RequestT = TypeVar("RequestT")
+ReplyT = TypeVar("ReplyT")
+
+
+class AccountingServicer(accounting_pb2_grpc.AccountingServicer):
+    """Answers from one database; `coins` are the chains by key (`litecoin/regtest`)."""
+
+    def __init__(self, engine: AsyncEngine, coins: Mapping[str, ChainParams]) -> None:
+        self._engine = engine
+        self._coins = coins
+
+    async def Window(  # noqa: N802 - the contract's name
+        self,
+        request: accounting_pb2.WindowRequest,
+        context: grpc.aio.ServicerContext[accounting_pb2.WindowRequest, accounting_pb2.WindowPart],
+    ) -> AsyncIterator[accounting_pb2.WindowPart]:
+        """Cut a window and stream it, the header first."""
+        try:
+            question = _question(request)
+            async with reading(self._engine) as connection:
+                answer = await read_window(connection, question)
+        except UnknownName as error:
+            await context.abort(grpc.StatusCode.NOT_FOUND, str(error))
+        except ValueError as error:
+            await context.abort(grpc.StatusCode.INVALID_ARGUMENT, str(error))
+        except DBAPIError as error:
+            await _away(context, error)
+        for part in window_parts(answer):
+            yield part
+
+    async def Seals(  # noqa: N802 - the contract's name
+        self,
+        request: accounting_pb2.SealsRequest,
+        context: grpc.aio.ServicerContext[accounting_pb2.SealsRequest, accounting_pb2.SealsReply],
+    ) -> accounting_pb2.SealsReply:
+        """Say how far a pool is sealed."""
+        try:
+            async with reading(self._engine) as connection:
+                state = await read_seals(connection, request.pool)
+        except UnknownName as error:
+            await context.abort(grpc.StatusCode.NOT_FOUND, str(error))
+        except DBAPIError as error:
+            await _away(context, error)
+        return accounting_pb2.SealsReply(
+            any=state.sealed_height is not None,
+            sealed_height=max(state.sealed_height or 0, 0),
+            open_producers=state.open_producers,
+        )
+
+    async def FindSession(  # noqa: N802 - the contract's name
+        self,
+        request: accounting_pb2.FindSessionRequest,
+        context: grpc.aio.ServicerContext[
+            accounting_pb2.FindSessionRequest, accounting_pb2.FindSessionReply
+        ],
+    ) -> accounting_pb2.FindSessionReply:
+        """Say who mined on a connection; empty when nobody is known."""
+        try:
+            async with reading(self._engine) as connection:
+                row = await read_session(connection, request.producer, request.extranonce1)
+        except DBAPIError as error:
+            await _away(context, error)
+        if row is None:
+            return accounting_pb2.FindSessionReply(found=False)
+        return accounting_pb2.FindSessionReply(
+            found=True, account=row.login, worker=row.worker, account_id=row.account
+        )
+
+    async def Accounts(  # noqa: N802 - the contract's name
+        self,
+        request: accounting_pb2.AccountsRequest,
+        context: grpc.aio.ServicerContext[
+            accounting_pb2.AccountsRequest, accounting_pb2.AccountsReply
+        ],
+    ) -> accounting_pb2.AccountsReply:
+        """Accounts by id, in order of id."""
+        table = schema.accounts
+        # Ids beyond 63 bits exist nowhere, and no database would take them.
+        ids = sorted({number for number in request.ids if number <= INT63_MAX})
+        reply = accounting_pb2.AccountsReply()
+        try:
+            async with reading(self._engine) as connection:
+                for start in range(0, len(ids), CHUNK):
+                    rows = await connection.execute(
+                        select(table)
+                        .where(table.c.id.in_(ids[start : start + CHUNK]))
+                        .order_by(table.c.id)
+                    )
+                    for row in rows:
+                        reply.accounts.add(
+                            id=row.id, coin=row.coin, login=row.login, script=row.script
+                        )
+        except DBAPIError as error:
+            await _away(context, error)
+        return reply
+
+    async def EnsureAccount(  # noqa: N802 - the contract's name
+        self,
+        request: accounting_pb2.EnsureAccountRequest,
+        context: grpc.aio.ServicerContext[
+            accounting_pb2.EnsureAccountRequest, accounting_pb2.Account
+        ],
+    ) -> accounting_pb2.Account:
+        """Return the account of an address, made when it is new."""
+        params = self._coins.get(request.coin)
+        if params is None:
+            known = ", ".join(sorted(self._coins)) or "none"
+            await context.abort(
+                grpc.StatusCode.NOT_FOUND, f"no coin {request.coin} here; there are: {known}"
+            )
+        try:
+            script_of_address(params, request.login)
+        except AddressError as error:
+            await context.abort(grpc.StatusCode.INVALID_ARGUMENT, str(error))
+        table = schema.accounts
+        try:
+            async with transaction(self._engine) as connection:
+                book = AccountBook(request.coin, params)
+                ids = await book.resolve(connection, [request.login], create=True)
+                query = select(table).where(table.c.id == ids[request.login])
+                row = (await connection.execute(query)).one()
+        except DBAPIError as error:
+            await _away(context, error)
+        return accounting_pb2.Account(id=row.id, coin=row.coin, login=row.login, script=row.script)
+
+    async def Counters(  # noqa: N802 - the contract's name
+        self,
+        request: accounting_pb2.CountersRequest,
+        context: grpc.aio.ServicerContext[
+            accounting_pb2.CountersRequest, accounting_pb2.CountersReply
+        ],
+    ) -> accounting_pb2.CountersReply:
+        """Counts of a pool since its beginning. Unauthorized submits count as invalid."""
+        try:
+            async with reading(self._engine) as connection:
+                counts, accounts = await read_counters(connection, request.pool)
+        except UnknownName as error:
+            await context.abort(grpc.StatusCode.NOT_FOUND, str(error))
+        except DBAPIError as error:
+            await _away(context, error)
+        known = (
+            share_log_pb2.REJECT_STALE,
+            share_log_pb2.REJECT_DUPLICATE,
+            share_log_pb2.REJECT_LOW,
+        )
+        return accounting_pb2.CountersReply(
+            accepted=counts.get(CREDITED, 0),
+            stale=counts.get(share_log_pb2.REJECT_STALE, 0),
+            duplicate=counts.get(share_log_pb2.REJECT_DUPLICATE, 0),
+            low=counts.get(share_log_pb2.REJECT_LOW, 0),
+            invalid=sum(
+                count for reason, count in counts.items() if reason not in (CREDITED, *known)
+            ),
+            weight=str(sum(account.weight for account in accounts)),
+            accounts=[
+                accounting_pb2.AccountCounters(
+                    account=account.account,
+                    login=account.login,
+                    shares=account.shares,
+                    weight=str(account.weight),
+                )
+                for account in accounts
+            ],
+        )
+
+
+def window_parts(answer: WindowAnswer) -> list[accounting_pb2.WindowPart]:
+    """Return a window as the contract streams it; the header is in the first part."""
+    taken = answer.taken
+    header = accounting_pb2.WindowHeader(
+        group_weight=_wide(taken.group_weight),
+        needed=_wide(taken.needed),
+        filled=taken.filled,
+        groups=taken.groups,
+        first_group=taken.oldest.name if taken.oldest else "",
+        last_group=taken.newest.name if taken.newest else "",
+        sealed=answer.sealed,
+        hash=answer.hash,
+    )
+    parts = [accounting_pb2.WindowPart(header=header)]
+    for start in range(0, len(answer.accounts), PART_ACCOUNTS):
+        accounts = answer.accounts[start : start + PART_ACCOUNTS]
+        parts.append(
+            accounting_pb2.WindowPart(
+                account=[entry.account for entry in accounts],
+                full=[_wide(entry.full) for entry in accounts],
+                last=[_wide(entry.last) for entry in accounts],
+            )
+        )
+    return parts
+
+
+def _wide(number: int) -> bytes:
+    return number.to_bytes((number.bit_length() + 7) // 8, "big")
+
+
+def _question(request: accounting_pb2.WindowRequest) -> WindowQuestion:
+    text = request.weight
+    if not (text.isascii() and text.isdigit()) or len(text) > WEIGHT_DIGITS_MAX:
+        raise ValueError(f"weight: expected a decimal number, got {text[:100]!r}")
+    if len(request.parent) != 32:
+        raise ValueError(f"parent: expected 32 bytes, got {len(request.parent)}")
+    return WindowQuestion(request.pool, request.scheme, request.height, request.parent, int(text))
+
+
+async def _away(context: grpc.aio.ServicerContext[RequestT, ReplyT], error: DBAPIError) -> NoReturn:
+    reason = str(error.orig)[:256]
+    logger.error("database: %s", reason)
+    await context.abort(grpc.StatusCode.UNAVAILABLE, f"accounting's database: {reason}")
