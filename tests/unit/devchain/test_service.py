@@ -65,15 +65,15 @@ async def test_a_directory_in_use_is_told(tmp_path: Path) -> None:
 
 
 async def test_stop_by_rpc_ends_it_in_spite_of_a_long_poll(tmp_path: Path) -> None:
-    async with DevchainTask(devchain_settings(tmp_path / "chain")) as devchain:
-        async with RpcNode(devchain.access) as node:
-            template = await node.get_template(PARAMS)
-            waiting = asyncio.create_task(node.get_template(PARAMS, template.longpoll_id))
-            await asyncio.sleep(0.1)
-            assert await node.call("stop") == "Devchain stopping"
-            async with asyncio.timeout(5):
-                with pytest.raises(NodeError):
-                    await waiting
+    settings = devchain_settings(tmp_path / "chain")
+    async with DevchainTask(settings) as devchain, RpcNode(devchain.access) as node:
+        template = await node.get_template(PARAMS)
+        waiting = asyncio.create_task(node.get_template(PARAMS, template.longpoll_id))
+        await asyncio.sleep(0.1)
+        assert await node.call("stop") == "Devchain stopping"
+        async with asyncio.timeout(5):
+            with pytest.raises(NodeError):
+                await waiting
 
 
 async def test_killed_at_any_moment_it_keeps_what_it_answered(tmp_path: Path) -> None:

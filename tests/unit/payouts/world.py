@@ -31,7 +31,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from tests.unit.payouts.scripted import PARAMS, ScriptedChain, ScriptedWallet, payee_script
 
 COIN = "devchain/regtest"
-DEPTH = 3
+DEPTH = 2
 FEE_RATE = 10
 
 
@@ -135,6 +135,7 @@ class World:
         self.rows = Rows(payouts)
         self.now_ms = 1_000_000
         self.fee_rate = FEE_RATE
+        self.depth = DEPTH
         self.paused = False
         self.payments_max = 500
         self.threshold = 1000
@@ -150,7 +151,7 @@ class World:
             network="regtest",
             nodes=(NodeSettings(name="n", url="http://x", user="u", password="p"),),
             wallet=WalletSettings(name="pool"),
-            confirmations=DEPTH,
+            confirmations=self.depth,
         )
         policy = PayoutPolicy(
             coin="dvc",

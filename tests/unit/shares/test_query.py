@@ -3,6 +3,7 @@
 import asyncio
 import tempfile
 from collections import defaultdict
+from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -51,7 +52,7 @@ def segment_id(height: int, fork: int) -> int:
     return height * 10 + fork + 1
 
 
-async def fill(engine: AsyncEngine, pool: int, cells: dict[tuple[int, ...], Cell]) -> None:
+async def fill(engine: AsyncEngine, pool: int, cells: Iterable[Cell]) -> None:
     async with transaction(engine) as connection:
         await connection.execute(
             insert(schema.segments),
@@ -73,24 +74,22 @@ async def fill(engine: AsyncEngine, pool: int, cells: dict[tuple[int, ...], Cell
                 for fork in FORKS
             ],
         )
-        if cells:
-            await connection.execute(
-                insert(schema.cells),
-                [
-                    {
-                        "pool": pool,
-                        "height": cell.late_at or cell.height,
-                        "seal": cell.late_at,
-                        "segment": segment_id(cell.height, cell.fork),
-                        "minute": cell.minute,
-                        "revision": cell.revision,
-                        "account": cell.account,
-                        "weight": cell.weight,
-                        "shares": 1,
-                    }
-                    for cell in cells.values()
-                ],
-            )
+        rows = [
+            {
+                "pool": pool,
+                "height": cell.late_at or cell.height,
+                "seal": cell.late_at,
+                "segment": segment_id(cell.height, cell.fork),
+                "minute": cell.minute,
+                "revision": cell.revision,
+                "account": cell.account,
+                "weight": cell.weight,
+                "shares": 1,
+            }
+            for cell in cells
+        ]
+        if rows:
+            await connection.execute(insert(schema.cells), rows)
 
 
 def naive(
@@ -147,7 +146,7 @@ def test_a_window_is_what_its_definition_says(
     async def check(directory: Path) -> None:
         engine, pool = await make_store(directory)
         try:
-            await fill(engine, pool.id, unique)
+            await fill(engine, pool.id, unique.values())
             question = WindowQuestion(POOL, "pplns", height, parent(height, fork), weight)
             async with reading(engine) as connection:
                 answer = await read_window(connection, question)

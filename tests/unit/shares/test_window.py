@@ -1,5 +1,8 @@
 """The cut against its definition on single units of weight, and its hash."""
 
+from collections.abc import Iterator
+from hashlib import sha256
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -39,7 +42,7 @@ def test_wide_weights_are_cut_exactly() -> None:
 
 
 def test_a_cut_reads_no_group_beyond_its_weight() -> None:
-    def groups():  # type: ignore[no-untyped-def]
+    def groups() -> Iterator[tuple[GroupKey, int]]:
         yield GroupKey(2, True, b"\x00" * 32, 0), 5
         raise AssertionError("read too far")
 
@@ -103,4 +106,17 @@ def test_the_hash_is_the_same_on_every_machine() -> None:
     """A split stores it for ever, so its text may never change; see HASH_FORMAT."""
     accounts = [AccountWeight(2, 0, 3), AccountWeight(1, 0, 5)]
     assert hash_of(accounts=accounts) == hash_of()
-    assert hash_of().hex() == "PINNED"
+    text = (
+        "pithead window 1\n"
+        "pool\tdefault.p\n"
+        "scheme\ts\n"
+        f"end\t9\t{'01' * 32}\n"
+        "weight\t7\n"
+        "groups\t1\tfilled\t1\n"
+        "newest\t9/late\n"
+        "oldest\t9/late\n"
+        "group\t8\tneeded\t7\n"
+        "account\t1\t0\t5\n"
+        "account\t2\t0\t3\n"
+    )
+    assert hash_of() == sha256(text.encode()).digest()

@@ -1,9 +1,9 @@
 """Answers for whether the book is what its entries say: a recomputation from nothing.
 
-Reads every entry in order, follows the hash chain, sums the legs, and compares
-with the stored balances and the head. A sound book gives no difference. Reads
-only; the caller should keep the ledger from posting meanwhile, as a posting
-between the two reads would look like a difference of the last entries.
+Reads head and balances in one snapshot, then every entry up to that head in order,
+follows the hash chain, sums the legs, and compares. A sound book gives no
+difference, also while the ledger goes on posting: entries are only appended, and
+those behind the head are left for the next time. Reads only.
 """
 
 from collections import defaultdict
@@ -81,12 +81,14 @@ class _Sum:
 
 async def verify(engine: AsyncEngine) -> list[Difference]:
     """Recompute the whole book; return every difference, at most DIFFERENCES_MAX."""
-    total = _Sum()
-    async for booked in Ledger(engine).entries():
-        total.add(booked)
     async with reading(engine) as connection:
         head = (await connection.execute(select(HEAD.c.number, HEAD.c.hash))).one_or_none()
         books = (await connection.execute(select(BOOKS))).all()
+    total = _Sum()
+    async for booked in Ledger(engine).entries():
+        if head is not None and booked.number > head.number:
+            break
+        total.add(booked)
     if head is None:
         total.differ("head", f"number {total.number}", "no head")
     elif (head.number, head.hash) != (total.number, total.hash):

@@ -99,6 +99,12 @@ async def recompute_splits(
         if block is None or stored is None:
             continue
         differences += await _replay(database, nodes, accounting, block, stored)
+        for one in planned:
+            # Booked between the reading of the ledger and that of this block.
+            if one.booked and one.id not in booked:
+                request = EntriesRequest(coin=coin, id=one.id)
+                async for late in ledger.Entries(request, timeout=CALL_TIMEOUT_S):
+                    booked[late.id] = late
         differences += _compare_entries(block, stored, planned, booked)
         differences += await _compare_chain(database, nodes, block, stored)
     differences += [

@@ -56,6 +56,9 @@ ENTRIES_MAX = 200
 REFRESH_MS = 15_000
 """How old a provisional split may grow before it is made anew: it is for display only."""
 
+HOLD_MS = 5_000
+"""How long a block that could not be split is left alone: the cause rarely goes by itself."""
+
 REFUSALS = frozenset(
     {
         grpc.StatusCode.INVALID_ARGUMENT,
@@ -93,6 +96,7 @@ class Settler:
         self._accounting = accounting
         self._ledger = ledger
         self._complained: dict[bytes, str] = {}
+        self._held: dict[bytes, int] = {}
 
     async def split_step(self, now_ms: int) -> int:
         """Split what can be split; returns how many splits became final.
@@ -124,12 +128,14 @@ class Settler:
     ) -> bool:
         """Make one block's split final, or provisional for display; True when it is final now."""
         block = unsettled.block
+        if now_ms < self._held.get(block.hash, 0):
+            return False
         final = block.height <= sealed and can_be_final(block)
         if not final and now_ms - unsettled.made_ms < REFRESH_MS:
             return False
         revision = revision_at(table, block.slot, block.height)
         if revision is None:
-            self._complain(block, f"no revision stands behind its slot {block.slot}")
+            self._hold(block, f"no revision stands behind its slot {block.slot}", now_ms)
             return False
         try:
             computed = await compute_split(self._window, pool.params, block, revision)
@@ -137,14 +143,15 @@ class Settler:
             return await self._store(block, revision, computed, now_ms, final=final)
         except ConservedMoneyViolated as error:
             CONSERVED_MONEY.inc()
-            self._complain(block, str(error))
+            self._hold(block, str(error), now_ms)
         except (WindowRefused, SchemeError, ValueError) as error:
             REPLAYABLE.inc()
-            self._complain(block, str(error))
+            self._hold(block, str(error), now_ms)
         except grpc.aio.AioRpcError as error:
             if error.code() not in REFUSALS:
                 raise
-            self._complain(block, f"the share processor refuses its window: {error.details()}")
+            trouble = f"the share processor refuses its window: {error.details()}"
+            self._hold(block, trouble, now_ms)
         return False
 
     def _window(self, request: WindowRequest) -> AsyncIterable[WindowPart]:
@@ -178,6 +185,7 @@ class Settler:
             await store_split(connection, stored)
             await plan_entries(connection, fresh)
         self._complained.pop(block.hash, None)
+        self._held.pop(block.hash, None)
         if final:
             logger.info(
                 "%s: block %s at height %d is split: %d base units to %d accounts, fee %d",
@@ -244,6 +252,11 @@ class Settler:
             pool=block.pool,
             height=block.height,
         )
+
+    def _hold(self, block: BlockRow, trouble: str, now_ms: int) -> None:
+        """Leave a block that cannot be split alone for a while, and say why."""
+        self._held[block.hash] = now_ms + HOLD_MS
+        self._complain(block, trouble)
 
     def _complain(self, block: BlockRow, trouble: str) -> None:
         """Log a trouble of a block once, until it is another one."""

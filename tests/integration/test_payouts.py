@@ -1,0 +1,405 @@
+"""Payouts against real nodes: real ledger, real accounts, real wallet, real blocks.
+
+The same suite runs on the devchain and on litecoind. Amounts are compared to the
+unit, on the chain itself: every block is read and every output to a payee counted.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import grpc.aio
+import pytest
+from pithead.coins.address import address_of_script
+from pithead.coins.block import Block, parse_block
+from pithead.coins.script import p2pkh, p2wpkh
+from pithead.coins.tx import parse_tx
+from pithead.coins.wallet import NodeWallet
+from pithead.config import (
+    CoinSettings,
+    LedgerSettings,
+    NodeSettings,
+    PayoutPolicy,
+    PayoutsSettings,
+    SharesSettings,
+    WalletSettings,
+)
+from pithead.contracts import (
+    accounting_pb2,
+    accounting_pb2_grpc,
+    ledger_pb2,
+    ledger_pb2_grpc,
+    payouts_pb2,
+    payouts_pb2_grpc,
+)
+from pithead.ledger.book import BookKind
+from pithead.ledger.posting import Ledger
+from pithead.ledger.service import run as run_ledger
+from pithead.ledger.verify import verify
+from pithead.payouts.service import run as run_payouts
+from pithead.rpc import channel
+from pithead.shares.service import run as run_shares
+from pithead.store import open_store
+from pithead.store.migrate import migrate
+
+from tests.support.litecoind import Litecoind
+from tests.support.node_contract import SOMEBODY, Rig
+from tests.support.rigs import devchain_rig, litecoin_rig
+
+DEPTH = 2
+FEE_RATE = 20
+POOL = "default.payouts"
+LIMIT_S = 20.0
+
+Running = Callable[..., Awaitable[None]]
+
+
+def services_of(
+    directory: Path, rig: Rig, **policy: int
+) -> tuple[LedgerSettings, SharesSettings, PayoutsSettings]:
+    coin = CoinSettings(
+        name="endpoint",
+        coin=rig.params.coin,
+        network=rig.params.network,
+        nodes=(
+            NodeSettings(
+                name=rig.access.name,
+                url=rig.access.url,
+                user=rig.access.user,
+                password=rig.access.password,
+            ),
+        ),
+        wallet=WalletSettings(name=f"payouts-{directory.name}"),
+        confirmations=DEPTH,
+    )
+    (directory / "log").mkdir(parents=True, exist_ok=True)
+
+    def url(service: str) -> str:
+        return f"sqlite+aiosqlite:///{directory / f'{service}.db'}"
+
+    return (
+        LedgerSettings(database=url("ledger"), socket=directory / "l.sock"),
+        SharesSettings(
+            database=url("shares"),
+            socket=directory / "s.sock",
+            log_dir=directory / "log",
+            pools=(),
+            coins=(coin,),
+        ),
+        PayoutsSettings(
+            database=url("payouts"),
+            socket=directory / "p.sock",
+            coins=(coin,),
+            policies=(
+                PayoutPolicy(
+                    coin="endpoint",
+                    interval_s=policy.get("interval_s", 3600),
+                    threshold=policy.get("threshold", 100_000),
+                    fee_rate=FEE_RATE,
+                    fee_book=POOL,
+                ),
+            ),
+            shares_socket=directory / "s.sock",
+            ledger_socket=directory / "l.sock",
+        ),
+    )
+
+
+@dataclass
+class Hub:
+    """The money services around one node."""
+
+    rig: Rig
+    settings: PayoutsSettings
+    ledger_settings: LedgerSettings
+    ledger: "ledger_pb2_grpc.LedgerAsyncStub"
+    shares: "accounting_pb2_grpc.AccountingAsyncStub"
+    payouts: "payouts_pb2_grpc.PayoutsAsyncStub"
+    script: bytes = b""
+    start_height: int = 0
+    credited: dict[int, int] = field(default_factory=dict)
+    scripts: dict[int, bytes] = field(default_factory=dict)
+    funded: int = 0
+    entries: int = 0
+
+    @property
+    def coin(self) -> str:
+        return self.rig.params.key
+
+    async def begin(self) -> None:
+        reply = await self.payouts.Receive(payouts_pb2.ReceiveRequest(coin="endpoint"))
+        self.script = reply.script
+        self.start_height = (await self.rig.node.chain_info()).blocks
+
+    async def account(self, script: bytes) -> int:
+        login = address_of_script(self.rig.params, script)
+        request = accounting_pb2.EnsureAccountRequest(coin=self.coin, login=login or "")
+        account = await self.shares.EnsureAccount(request)
+        self.scripts[account.id] = script
+        return int(account.id)
+
+    async def bury(self, count: int) -> None:
+        nobody = address_of_script(self.rig.params, SOMEBODY)
+        await self.rig.node.call("generatetoaddress", count, nobody)
+
+    async def block(self, identity: bytes) -> Block:
+        raw = await self.rig.node.block_bytes(identity)
+        assert raw is not None
+        return parse_block(self.rig.params, raw)
+
+    async def mine_matured(self, blocks: int) -> int:
+        """Mine blocks to the pool and bury them until they can be spent; what they pay."""
+        total = 0
+        for _ in range(blocks):
+            found = await self.block(await self.rig.mine(self.script))
+            total += sum(o.value for o in found.transactions[0].outputs if o.script == self.script)
+        await self.bury(self.rig.params.coinbase_maturity + 1)
+        self.funded += total
+        return total
+
+    async def credit(self, amounts: dict[int, int], total: int) -> None:
+        """Book matured credits; what is left of `total` is the pool's fee."""
+        self.entries += 1
+        legs = [(ledger_pb2.BOOK_CHAIN, "", -total)]
+        legs += [(ledger_pb2.BOOK_PAYABLE, str(each), amount) for each, amount in amounts.items()]
+        legs.append((ledger_pb2.BOOK_FEE, POOL, total - sum(amounts.values())))
+        entry = ledger_pb2.Entry(
+            id=f"split/test/{self.entries}",
+            coin=self.coin,
+            kind="split",
+            legs=[
+                ledger_pb2.Leg(book=ledger_pb2.Book(kind=kind, owner=owner), amount=amount)
+                for kind, owner, amount in legs
+                if amount
+            ],
+        )
+        await self.ledger.Post(entry)
+        for account, amount in amounts.items():
+            self.credited[account] = self.credited.get(account, 0) + amount
+
+    async def list(self) -> payouts_pb2.ListReply:
+        request = payouts_pb2.ListRequest(coin="endpoint", payments=True)
+        reply: payouts_pb2.ListReply = await self.payouts.List(request, wait_for_ready=True)
+        return reply
+
+    async def until(
+        self, condition: Callable[[payouts_pb2.ListReply], bool], *, mine: bool = True
+    ) -> payouts_pb2.ListReply:
+        """Poll, with a block now and then, until the list is as wanted."""
+        reply = await self.list()
+        try:
+            async with asyncio.timeout(LIMIT_S):
+                while not condition(reply):
+                    if mine:
+                        await self.bury(1)
+                    await asyncio.sleep(0.3)
+                    reply = await self.list()
+        except TimeoutError:
+            raise AssertionError(f"not within {LIMIT_S} s; last: {reply}") from None
+        return reply
+
+    async def received(self) -> dict[int, int]:
+        """What the main chain paid to each account, read from its blocks."""
+        accounts = {script: account for account, script in self.scripts.items()}
+        found = dict.fromkeys(self.scripts, 0)
+        tip = (await self.rig.node.chain_info()).blocks
+        for height in range(self.start_height + 1, tip + 1):
+            identity = await self.rig.node.block_hash_at(height)
+            assert identity is not None
+            for tx in (await self.block(identity)).transactions:
+                for out in tx.outputs:
+                    if out.script in accounts:
+                        found[accounts[out.script]] += out.value
+        return found
+
+    async def check_books(self) -> None:
+        """The ledger is sound and equal to the chain to the unit."""
+        database = open_store(self.ledger_settings.database)
+        try:
+            assert await verify(database) == []
+            balances = await Ledger(database).balances(self.coin)
+        finally:
+            await database.dispose()
+        total = dict.fromkeys(BookKind, 0)
+        received = await self.received()
+        for book, amount in balances:
+            total[book.kind] += amount
+            if book.kind is BookKind.PAID and book.owner:
+                assert amount == received[int(book.owner)]
+        assert total[BookKind.HOLD] == 0
+        wallet = NodeWallet(self.rig.node, self.rig.params, self.settings.coins[0].wallet.name)
+        in_wallet = sum(coin.amount for coin in await wallet.spendable())
+        assert self.funded - total[BookKind.PAID] - total[BookKind.NETWORK_FEE] == in_wallet
+
+
+@asynccontextmanager
+async def running(run: Running, settings: object) -> AsyncIterator[None]:
+    stop = asyncio.Event()
+    task = asyncio.create_task(run(settings, stop))  # type: ignore[arg-type]
+    try:
+        yield
+    finally:
+        stop.set()
+        await asyncio.wait_for(task, 10)
+
+
+@asynccontextmanager
+async def hub(
+    directory: Path, rig: Rig, *, with_payouts: bool = True, **policy: int
+) -> AsyncIterator[Hub]:
+    ledger, shares, payouts = services_of(directory, rig, **policy)
+    for name, settings in (("ledger", ledger), ("shares", shares), ("payouts", payouts)):
+        await migrate(settings.database, f"pithead.{name}")
+    async with AsyncExitStack() as stack:
+        await stack.enter_async_context(running(run_ledger, ledger))
+        await stack.enter_async_context(running(run_shares, shares))
+        if with_payouts:
+            await stack.enter_async_context(running(run_payouts, payouts))
+        channels = [
+            await stack.enter_async_context(channel(settings.socket))
+            for settings in (ledger, shares, payouts)
+        ]
+        for each in channels[: 3 if with_payouts else 2]:
+            await asyncio.wait_for(each.channel_ready(), 10)
+        yield Hub(
+            rig,
+            payouts,
+            ledger,
+            ledger_pb2_grpc.LedgerStub(channels[0]),
+            accounting_pb2_grpc.AccountingStub(channels[1]),
+            payouts_pb2_grpc.PayoutsStub(channels[2]),
+        )
+
+
+@pytest.fixture(scope="module")
+def litecoind(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Litecoind]:
+    node = Litecoind(tmp_path_factory.mktemp("litecoind"))
+    asyncio.run(node.start())
+    yield node
+    node.stop()
+
+
+class Contract:
+    """What payouts do on every chain; `rig` comes from the class below."""
+
+    async def test_everybody_is_paid_to_the_unit_and_the_address_stays(
+        self, rig: Rig, tmp_path: Path
+    ) -> None:
+        amounts = [1_234_567_891, 700_000_003, 99_999, 100_000]
+        async with hub(tmp_path, rig) as h:
+            await h.begin()
+            accounts = [
+                await h.account(script(20 * n))
+                for n, script in enumerate([p2wpkh_of, p2pkh_of, p2wpkh_of, p2pkh_of], 1)
+            ]
+            total = await h.mine_matured(2)
+            await h.credit(dict(zip(accounts, amounts, strict=True)), total)
+            reply = await h.payouts.RunNow(payouts_pb2.RunNowRequest(coin="endpoint"))
+            assert "is broadcast" in reply.outcome
+            listed = await h.until(lambda r: r.confirmed == 3)
+            assert listed.pending == 0
+            assert listed.amount == str(sum(amounts) - 99_999)
+            assert listed.trouble == ""
+            (payout,) = listed.payouts
+            assert payout.state == payouts_pb2.PAYOUT_BURIED
+            assert payout.network_fee > 0
+            received = await h.received()
+            assert [received[each] for each in accounts] == [amounts[0], amounts[1], 0, amounts[3]]
+            await h.check_books()
+            first = await h.payouts.Receive(payouts_pb2.ReceiveRequest(coin=h.coin))
+        async with hub(tmp_path, rig) as h:
+            again = await h.payouts.Receive(payouts_pb2.ReceiveRequest(coin="endpoint"))
+            assert (again.address, again.script) == (first.address, first.script)
+            assert (await h.list()).confirmed == 3
+
+    async def test_a_foreign_spend_stops_payouts_until_it_is_adopted(
+        self, rig: Rig, tmp_path: Path
+    ) -> None:
+        async with hub(tmp_path, rig) as h:
+            await h.begin()
+            account = await h.account(p2wpkh_of(21))
+            total = await h.mine_matured(2)
+            await h.credit({account: 300_000_000}, total)
+            wallet = NodeWallet(rig.node, rig.params, h.settings.coins[0].wallet.name)
+            stranger = await wallet.build_payment([(SOMEBODY, 5_000_000)], FEE_RATE)
+            await wallet.broadcast(stranger.raw)
+            shown = stranger.txid[::-1].hex()
+            reply = await h.payouts.RunNow(payouts_pb2.RunNowRequest(coin="endpoint"))
+            assert f"pithead payouts adopt {shown}" in reply.outcome
+            assert shown in (await h.list()).trouble
+            with pytest.raises(grpc.aio.AioRpcError, match="a reason is one line"):
+                await h.payouts.Adopt(payouts_pb2.AdoptRequest(coin="endpoint", txid=shown))
+            adopted = await h.payouts.Adopt(
+                payouts_pb2.AdoptRequest(coin="endpoint", txid=shown, reason="paid a bill by hand")
+            )
+            assert f"5000000 base units and a fee of {stranger.fee}" in adopted.outcome
+            await h.bury(1)
+            await h.payouts.RunNow(payouts_pb2.RunNowRequest(coin="endpoint"))
+            await h.until(lambda r: r.confirmed == 1)
+            assert await h.received() == {account: 300_000_000}
+            await h.check_books()
+            request = ledger_pb2.EntriesRequest(coin=h.coin, kind="adopt")
+            entries = [entry async for entry in h.ledger.Entries(request)]
+            assert [entry.memo for entry in entries] == ["foreign transaction: paid a bill by hand"]
+
+    async def test_spending_an_input_behind_the_back_never_pays_twice(
+        self, rig: Rig, tmp_path: Path
+    ) -> None:
+        """The stored transaction is never sent; its coin goes elsewhere; the payee is paid once."""
+        async with hub(tmp_path, rig) as h:
+            await h.begin()
+            account = await h.account(p2wpkh_of(22))
+            total = await h.mine_matured(3)
+            await h.credit({account: 300_000_000}, total)
+            await h.payouts.RunNow(payouts_pb2.RunNowRequest(coin="endpoint"))
+            (payout,) = (await h.list()).payouts
+            # A block that holds a conflicting spend instead of ours.
+            wallet = NodeWallet(rig.node, rig.params, h.settings.coins[0].wallet.name)
+            ours = await wallet.transaction(bytes.fromhex(payout.txid)[::-1])
+            assert ours is not None
+
+            point = parse_tx(ours.raw).inputs[0].prevout
+            rival = await wallet.build_payment([(SOMEBODY, 1_000_000)], 100 * FEE_RATE, point)
+            await wallet.broadcast(rival.raw)
+            shown = rival.txid[::-1].hex()
+            await h.until(lambda r: shown in r.trouble, mine=False)
+            await h.bury(1)
+            await h.payouts.Adopt(
+                payouts_pb2.AdoptRequest(coin="endpoint", txid=shown, reason="double spend test")
+            )
+            await h.until(lambda r: r.payouts[0].state == payouts_pb2.PAYOUT_RELEASED)
+            await h.payouts.RunNow(payouts_pb2.RunNowRequest(coin="endpoint"))
+            await h.until(lambda r: r.confirmed == 1)
+            assert await h.received() == {account: 300_000_000}
+            await h.check_books()
+
+
+def p2wpkh_of(seed: int) -> bytes:
+    return p2wpkh(bytes([seed]) * 20)
+
+
+def p2pkh_of(seed: int) -> bytes:
+    return p2pkh(bytes([seed]) * 20)
+
+
+@pytest.mark.gate
+class TestPayoutsOnDevchain(Contract):
+    """On the built-in chain."""
+
+    @pytest.fixture
+    async def rig(self, tmp_path: Path) -> AsyncIterator[Rig]:
+        async with devchain_rig(tmp_path / "chain") as made:
+            yield made
+
+
+@pytest.mark.gate
+@pytest.mark.needs("litecoind")
+class TestPayoutsOnLitecoind(Contract):
+    """On the real node."""
+
+    @pytest.fixture
+    async def rig(self, litecoind: Litecoind) -> AsyncIterator[Rig]:
+        async with litecoin_rig(litecoind.access) as made:
+            yield made
