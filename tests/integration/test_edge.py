@@ -231,3 +231,27 @@ async def test_who_does_not_subscribe_is_closed(tmp_path: Path, node: DevchainTa
     )
     async with running_edge(settings) as edge, StratumClient(PARAMS, edge.port) as client:
         await asyncio.wait_for(client.closed.wait(), 5)
+
+
+async def test_a_peer_that_never_reads_is_not_listened_to_and_harms_nobody(
+    edge: RunningEdge,
+) -> None:
+    line = b'{"id":"' + b"x" * 4000 + b'","method":"mining.ping"}\n'
+    reader, writer = await asyncio.open_connection("127.0.0.1", edge.port, limit=1024)
+
+    async def flood() -> None:
+        while True:
+            # Its own buffer fills once the edge has stopped reading.
+            writer.write(line * 100)
+            await writer.drain()
+
+    try:
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(flood(), 1.0)
+        assert not reader.at_eof()
+        async with StratumClient(PARAMS, edge.port) as client:
+            await client.login(address(PARAMS, 1))
+            job = await client.job()
+            assert (await client.submit(client.solve(job)))["result"] is True
+    finally:
+        writer.transport.abort()

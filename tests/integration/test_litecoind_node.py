@@ -1,11 +1,16 @@
 """Node and wallet by their contracts, on a real litecoind in regtest."""
 
 import asyncio
+import subprocess
+import sys
 from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
 
 import pytest
+from pithead.coins.node import NodeAddress, NodeUnreachable, RpcNode
+from pithead.coins.wallet import NodeWallet
 
-from tests.support.litecoind import Litecoind
+from tests.support.litecoind import PASSWORD, USER, Litecoind, free_port
 from tests.support.node_contract import NodeContract, Rig
 from tests.support.rigs import litecoin_rig
 from tests.support.wallet_contract import WalletContract, empty_wallet, wallet
@@ -35,3 +40,40 @@ class TestNodeOfLitecoind(NodeContract):
 
 class TestWalletOfLitecoind(WalletContract):
     """The wallet's contract."""
+
+
+async def test_a_wallet_that_the_node_let_go_is_loaded_again(rig: Rig, wallet: NodeWallet) -> None:
+    coins = await wallet.spendable()
+    await rig.node.call("unloadwallet", wallet.name)
+    assert {coin.outpoint for coin in await wallet.spendable()} == {coin.outpoint for coin in coins}
+    await rig.node.call("unloadwallet", wallet.name)
+    await wallet.ensure()
+    assert len(await wallet.spendable()) == len(coins)
+
+
+async def test_the_wrapper_runs_a_command_beside_a_node_and_ends_both(tmp_path: Path) -> None:
+    port = free_port()
+    script = (
+        "import asyncio, sys\n"
+        "from pithead.coins.node import NodeAddress, RpcNode\n"
+        "from pithead.coins.registry import chain_params\n"
+        "async def main():\n"
+        f"    access = NodeAddress('n', 'http://127.0.0.1:{port}', '{USER}', '{PASSWORD}')\n"
+        "    async with RpcNode(access) as node:\n"
+        "        await node.get_template(chain_params('litecoin', 'regtest'))\n"
+        "asyncio.run(main())\n"
+        "sys.exit(7)\n"
+    )
+    command = [
+        *(sys.executable, "-m", "tests.support.litecoind"),
+        *("--datadir", str(tmp_path / "node"), "--rpcport", str(port)),
+        *("--", sys.executable, "-c", script),
+    ]
+    root = Path(__file__).resolve().parents[2]
+    done = await asyncio.to_thread(
+        subprocess.run, command, cwd=root, capture_output=True, text=True, timeout=50, check=False
+    )
+    assert done.returncode == 7, done.stderr
+    async with RpcNode(NodeAddress("n", f"http://127.0.0.1:{port}", USER, PASSWORD)) as node:
+        with pytest.raises(NodeUnreachable):
+            await node.best_hash()

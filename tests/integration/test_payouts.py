@@ -5,17 +5,21 @@ unit, on the chain itself: every block is read and every output to a payee count
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+import os
+import random
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import grpc.aio
 import pytest
-from pithead.coins.address import address_of_script
+from pithead.coins.address import address_of_script, script_of_address
 from pithead.coins.block import Block, parse_block
 from pithead.coins.script import p2pkh, p2wpkh
-from pithead.coins.tx import parse_tx
 from pithead.coins.wallet import NodeWallet
 from pithead.config import (
     CoinSettings,
@@ -25,6 +29,7 @@ from pithead.config import (
     PayoutsSettings,
     SharesSettings,
     WalletSettings,
+    store,
 )
 from pithead.contracts import (
     accounting_pb2,
@@ -38,7 +43,10 @@ from pithead.ledger.book import BookKind
 from pithead.ledger.posting import Ledger
 from pithead.ledger.service import run as run_ledger
 from pithead.ledger.verify import verify
+from pithead.payouts.rows import Rows
 from pithead.payouts.service import run as run_payouts
+from pithead.payouts.service import run_once
+from pithead.payouts.states import State
 from pithead.rpc import channel
 from pithead.shares.service import run as run_shares
 from pithead.store import open_store
@@ -52,8 +60,9 @@ DEPTH = 2
 FEE_RATE = 20
 POOL = "default.payouts"
 LIMIT_S = 20.0
+KILLS = 8
 
-Running = Callable[..., Awaitable[None]]
+Running = Callable[[Any, asyncio.Event], Coroutine[Any, Any, None]]
 
 
 def services_of(
@@ -237,7 +246,7 @@ class Hub:
 @asynccontextmanager
 async def running(run: Running, settings: object) -> AsyncIterator[None]:
     stop = asyncio.Event()
-    task = asyncio.create_task(run(settings, stop))  # type: ignore[arg-type]
+    task = asyncio.create_task(run(settings, stop))
     try:
         yield
     finally:
@@ -344,37 +353,6 @@ class Contract:
             entries = [entry async for entry in h.ledger.Entries(request)]
             assert [entry.memo for entry in entries] == ["foreign transaction: paid a bill by hand"]
 
-    async def test_spending_an_input_behind_the_back_never_pays_twice(
-        self, rig: Rig, tmp_path: Path
-    ) -> None:
-        """The stored transaction is never sent; its coin goes elsewhere; the payee is paid once."""
-        async with hub(tmp_path, rig) as h:
-            await h.begin()
-            account = await h.account(p2wpkh_of(22))
-            total = await h.mine_matured(3)
-            await h.credit({account: 300_000_000}, total)
-            await h.payouts.RunNow(payouts_pb2.RunNowRequest(coin="endpoint"))
-            (payout,) = (await h.list()).payouts
-            # A block that holds a conflicting spend instead of ours.
-            wallet = NodeWallet(rig.node, rig.params, h.settings.coins[0].wallet.name)
-            ours = await wallet.transaction(bytes.fromhex(payout.txid)[::-1])
-            assert ours is not None
-
-            point = parse_tx(ours.raw).inputs[0].prevout
-            rival = await wallet.build_payment([(SOMEBODY, 1_000_000)], 100 * FEE_RATE, point)
-            await wallet.broadcast(rival.raw)
-            shown = rival.txid[::-1].hex()
-            await h.until(lambda r: shown in r.trouble, mine=False)
-            await h.bury(1)
-            await h.payouts.Adopt(
-                payouts_pb2.AdoptRequest(coin="endpoint", txid=shown, reason="double spend test")
-            )
-            await h.until(lambda r: r.payouts[0].state == payouts_pb2.PAYOUT_RELEASED)
-            await h.payouts.RunNow(payouts_pb2.RunNowRequest(coin="endpoint"))
-            await h.until(lambda r: r.confirmed == 1)
-            assert await h.received() == {account: 300_000_000}
-            await h.check_books()
-
 
 def p2wpkh_of(seed: int) -> bytes:
     return p2wpkh(bytes([seed]) * 20)
@@ -392,6 +370,83 @@ class TestPayoutsOnDevchain(Contract):
     async def rig(self, tmp_path: Path) -> AsyncIterator[Rig]:
         async with devchain_rig(tmp_path / "chain") as made:
             yield made
+
+    async def test_spending_an_input_behind_the_back_never_pays_twice(
+        self, rig: Rig, tmp_path: Path
+    ) -> None:
+        """A signed payout cannot be sent; its coin goes elsewhere; the payee is paid once."""
+        async with hub(tmp_path / "h", rig, with_payouts=False) as h:
+            await run_once(h.settings, "endpoint")
+            wallet = NodeWallet(rig.node, rig.params, h.settings.coins[0].wallet.name)
+            h.script = script_of_address(
+                rig.params, await wallet.receive_address("pithead-receive")
+            )
+            account = await h.account(p2wpkh_of(22))
+            total = await h.mine_matured(3)
+            await h.credit({account: 300_000_000}, total)
+            await rig.node.call("devchain_fault", {"refuse": "sendrawtransaction"})
+            outcome = await run_once(h.settings, "endpoint")
+            assert outcome.troubled
+            await rig.node.call("devchain_fault", {})
+            database = open_store(h.settings.database)
+            payout = await Rows(database).open(h.coin)
+            await database.dispose()
+            assert payout is not None
+            assert payout.state is State.SIGNED
+            (point,) = payout.attempts[0].inputs
+            rival = await wallet.build_payment([(SOMEBODY, 1_000_000)], FEE_RATE, point)
+            await wallet.broadcast(rival.raw)
+            await h.bury(1)
+            async with running(run_payouts, h.settings):
+                shown = rival.txid[::-1].hex()
+                await h.until(lambda r: shown in r.trouble, mine=False)
+                await h.payouts.Adopt(
+                    payouts_pb2.AdoptRequest(coin="endpoint", txid=shown, reason="a test")
+                )
+                await h.until(lambda r: r.payouts[0].state == payouts_pb2.PAYOUT_RELEASED)
+                await h.payouts.RunNow(payouts_pb2.RunNowRequest(coin="endpoint"))
+                await h.until(lambda r: r.confirmed == 1)
+            assert await h.received() == {account: 300_000_000}
+            await h.check_books()
+
+    async def test_a_service_killed_at_any_moment_pays_everybody_once(
+        self, rig: Rig, tmp_path: Path
+    ) -> None:
+        """SIGKILL at random moments while credits come in and blocks are found."""
+        seed = int(os.environ.get("PITHEAD_TEST_SEED", "0")) or random.randrange(1 << 32)
+        print(f"seed {seed}; again with PITHEAD_TEST_SEED={seed}")
+        chance = random.Random(seed)
+        (tmp_path / "h").mkdir()
+        async with hub(tmp_path / "h", rig, with_payouts=False, interval_s=1, threshold=1000) as h:
+            await run_once(h.settings, "endpoint")
+            wallet = NodeWallet(rig.node, rig.params, h.settings.coins[0].wallet.name)
+            h.script = script_of_address(
+                rig.params, await wallet.receive_address("pithead-receive")
+            )
+            accounts = [await h.account(p2wpkh_of(100 + n)) for n in range(4)]
+            config = tmp_path / "payouts.json"
+            store(config, h.settings)
+            for _ in range(KILLS):
+                total = await h.mine_matured(1)
+                parts = [chance.randrange(2000, total // 5) for _ in accounts]
+                await h.credit(dict(zip(accounts, parts, strict=True)), total)
+                process = subprocess.Popen(
+                    [sys.executable, "-m", "pithead.cli", "payouts", "--config", str(config)],
+                    stderr=subprocess.DEVNULL,
+                )
+                deadline = asyncio.get_running_loop().time() + chance.uniform(0.6, 2.5)
+                while asyncio.get_running_loop().time() < deadline:
+                    await asyncio.sleep(chance.uniform(0.02, 0.3))
+                    await h.bury(1)
+                process.kill()
+                await asyncio.to_thread(process.wait)
+                for account, amount in (await h.received()).items():
+                    assert amount <= h.credited[account]
+            async with running(run_payouts, h.settings):
+                due = sum(h.credited.values())
+                await h.until(lambda r: r.amount == str(due) and not r.pending)
+            assert await h.received() == h.credited
+            await h.check_books()
 
 
 @pytest.mark.gate

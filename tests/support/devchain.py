@@ -6,6 +6,7 @@ serves until SIGTERM.
 """
 
 import asyncio
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -127,7 +128,9 @@ def main() -> int:
     from pithead.devchain.service import run
     from pithead.process import run_service
 
-    return run_service("devchain", Path(sys.argv[1]), DevchainSettings, run, supervised=True)
+    return run_service(
+        "devchain", Path(sys.argv[1]), DevchainSettings, run, supervisor=os.getppid()
+    )
 
 
 if __name__ == "__main__":

@@ -1,6 +1,9 @@
 """A whole edge inside the test's loop, in front of a real node, with its log to read."""
 
 import asyncio
+import os
+import subprocess
+import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -18,12 +21,14 @@ from pithead.config import (
     NodeSettings,
     StratumSettings,
     VardiffSettings,
+    store,
 )
 from pithead.contracts import edge_pb2, edge_pb2_grpc
 from pithead.contracts.share_log_pb2 import BlockRecord, ShareBatch
 from pithead.log.codec import decode_batch, decode_block
 from pithead.log.file_log import FileLog
 from pithead.log.topics import blocks_topic, shares_topic
+from pithead.process import run_service
 from pithead.rpc import channel
 from pithead.stratum.service import run
 
@@ -103,8 +108,7 @@ class RunningEdge:
         """Wait until it is ready; its own failure is raised."""
         async with asyncio.timeout(START_LIMIT_S):
             while not (await self.status()).ready:
-                assert self.task is not None
-                if self.task.done():
+                if self.task is not None and self.task.done():
                     self.task.result()
                 await asyncio.sleep(0.02)
 
@@ -146,3 +150,42 @@ async def running_edge(settings: StratumSettings) -> AsyncIterator[RunningEdge]:
     finally:
         edge.stop.set()
         await edge.task
+
+
+class EdgeProcess:
+    """An edge as a process of its own, to be killed."""
+
+    def __init__(self, settings: StratumSettings) -> None:
+        self.settings = settings
+        self._process: subprocess.Popen[bytes] | None = None
+
+    async def start(self) -> None:
+        """Start it and wait until it accepts connections."""
+        config = self.settings.socket.with_suffix(".json")
+        store(config, self.settings)
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "tests.support.edge", str(config)],
+            cwd=Path(__file__).resolve().parents[2],
+        )
+        await RunningEdge(self.settings).until_ready()
+
+    def kill(self) -> None:
+        """SIGKILL it."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait(10)
+            self._process = None
+
+    def terminate(self) -> int:
+        """SIGTERM it; its exit code."""
+        assert self._process is not None
+        self._process.terminate()
+        code = self._process.wait(15)
+        self._process = None
+        return code
+
+
+if __name__ == "__main__":
+    sys.exit(
+        run_service("stratum", Path(sys.argv[1]), StratumSettings, run, supervisor=os.getppid())
+    )

@@ -1,4 +1,4 @@
-"""What every node of the Bitcoin family must do for us: one suite for the devchain and the real one.
+"""What every node of the Bitcoin family must do for us: one suite for devchain and the real one.
 
 A test module gives a fixture `rig` and derives classes from these. Chains are shared by the tests
 of a module, so each test starts from where the chain is.

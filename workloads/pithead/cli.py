@@ -38,8 +38,8 @@ config_option = click.option(
     required=True,
     help="Settings of the process, as the runtime wrote them.",
 )
-supervised_option = click.option(
-    "--supervised", is_flag=True, hidden=True, help="End when the parent process ends."
+supervisor_option = click.option(
+    "--supervisor", type=int, hidden=True, help="End when this parent process ends."
 )
 
 
@@ -138,14 +138,14 @@ def crds(directory: Path, check: bool) -> None:
 @click.option(
     "--algorithm", type=click.Choice(["sha256d", "scrypt"]), default="sha256d", show_default=True
 )
-@supervised_option
+@supervisor_option
 def mine(
     url: str,
     users: tuple[str, ...],
     password: str,
     hashrates: tuple[float, ...],
     algorithm: str,
-    supervised: bool,
+    supervisor: int | None,
 ) -> None:
     """Mine on a pool with the CPU: for demonstrations and tests, not for profit."""
     from pithead.miner.command import run_mine
@@ -155,56 +155,56 @@ def mine(
     if len(hashrates) not in (0, 1, len(users)):
         raise click.UsageError("give one --hashrate for all workers, or one for each --user")
     sys.exit(
-        run_mine(url, users, password, hashrates or (10_000.0,), algorithm, supervised=supervised)
+        run_mine(url, users, password, hashrates or (10_000.0,), algorithm, supervisor=supervisor)
     )
 
 
-def _service(name: str, config: Path, shape: Any, run: Any, *, supervised: bool) -> None:
-    sys.exit(run_service(name, config, shape, run, supervised=supervised))
+def _service(name: str, config: Path, shape: Any, run: Any, *, supervisor: int | None) -> None:
+    sys.exit(run_service(name, config, shape, run, supervisor=supervisor))
 
 
 @main.command(epilog=epilog("pithead stratum --config config/stratum.json"))
 @config_option
-@supervised_option
-def stratum(config: Path, supervised: bool) -> None:
+@supervisor_option
+def stratum(config: Path, supervisor: int | None) -> None:
     """Serve miners: the share checker of one pool in one region."""
     from pithead.config import StratumSettings
     from pithead.stratum.service import run
 
-    _service("stratum", config, StratumSettings, run, supervised=supervised)
+    _service("stratum", config, StratumSettings, run, supervisor=supervisor)
 
 
 @main.command(epilog=epilog("pithead shares --config config/shares.json"))
 @config_option
-@supervised_option
-def shares(config: Path, supervised: bool) -> None:
+@supervisor_option
+def shares(config: Path, supervisor: int | None) -> None:
     """Turn the share log into exact cells: the share processor."""
     from pithead.config import SharesSettings
     from pithead.shares.service import run
 
-    _service("shares", config, SharesSettings, run, supervised=supervised)
+    _service("shares", config, SharesSettings, run, supervisor=supervisor)
 
 
 @main.command(epilog=epilog("pithead rewards --config config/rewards.json"))
 @config_option
-@supervised_option
-def rewards(config: Path, supervised: bool) -> None:
+@supervisor_option
+def rewards(config: Path, supervisor: int | None) -> None:
     """Follow blocks and split their rewards."""
     from pithead.config import RewardsSettings
     from pithead.rewards.service import run
 
-    _service("rewards", config, RewardsSettings, run, supervised=supervised)
+    _service("rewards", config, RewardsSettings, run, supervisor=supervisor)
 
 
 @main.command(epilog=epilog("pithead ledger --config config/ledger.json"))
 @config_option
-@supervised_option
-def ledger(config: Path, supervised: bool) -> None:
+@supervisor_option
+def ledger(config: Path, supervisor: int | None) -> None:
     """Keep the double-entry book."""
     from pithead.config import LedgerSettings
     from pithead.ledger.service import run
 
-    _service("ledger", config, LedgerSettings, run, supervised=supervised)
+    _service("ledger", config, LedgerSettings, run, supervisor=supervisor)
 
 
 @main.group(
@@ -215,9 +215,9 @@ def ledger(config: Path, supervised: bool) -> None:
     ),
 )
 @click.option("--config", type=click.Path(dir_okay=False, path_type=Path), help="Settings.")
-@supervised_option
+@supervisor_option
 @click.pass_context
-def payouts(context: click.Context, config: Path | None, supervised: bool) -> None:
+def payouts(context: click.Context, config: Path | None, supervisor: int | None) -> None:
     """Pay miners: run the payouts service, or act on a running one."""
     if context.invoked_subcommand is not None:
         return
@@ -226,7 +226,7 @@ def payouts(context: click.Context, config: Path | None, supervised: bool) -> No
     from pithead.config import PayoutsSettings
     from pithead.payouts.service import run
 
-    _service("payouts", config, PayoutsSettings, run, supervised=supervised)
+    _service("payouts", config, PayoutsSettings, run, supervisor=supervisor)
 
 
 @payouts.command(
@@ -245,13 +245,13 @@ def adopt(txid: str, coin: str, reason: str, data: Path) -> None:
 
 @main.command(epilog=epilog("pithead devchain --config config/devchain.json"))
 @config_option
-@supervised_option
-def devchain(config: Path, supervised: bool) -> None:
+@supervisor_option
+def devchain(config: Path, supervisor: int | None) -> None:
     """Run the built-in regtest node: for demonstrations and tests."""
     from pithead.config import DevchainSettings
     from pithead.devchain.service import run
 
-    _service("devchain", config, DevchainSettings, run, supervised=supervised)
+    _service("devchain", config, DevchainSettings, run, supervisor=supervisor)
 
 
 if __name__ == "__main__":

@@ -29,12 +29,12 @@ logger = logging.getLogger(__name__)
 SettingsT = TypeVar("SettingsT", bound=Settings)
 
 
-def die_with_parent() -> None:
-    """Ask the kernel to kill this process when its parent dies, so that nothing runs unsupervised.
+def die_with_parent(parent: int) -> None:
+    """Ask the kernel to kill this process when `parent` dies, so that nothing runs unsupervised.
 
-    Linux only (prctl(2)); the parent may be gone already, which is checked after.
+    Linux only (prctl(2)). The parent may have died while this process was
+    starting, so its pid is given and compared afterwards.
     """
-    parent = os.getppid()
     ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != parent:
         sys.exit(EXIT_FAILED)
@@ -59,11 +59,11 @@ def run_service(
     shape: type[SettingsT],
     run: Callable[[SettingsT, asyncio.Event], Awaitable[None]],
     *,
-    supervised: bool,
+    supervisor: int | None,
 ) -> int:
     """Load settings, serve until a signal, and answer with the exit code."""
-    if supervised:
-        die_with_parent()
+    if supervisor is not None:
+        die_with_parent(supervisor)
     configure_logging(name)
     try:
         settings = load(config, shape)

@@ -18,9 +18,10 @@ from tests.unit.miner.test_worker import LIMIT_S, until
 pytestmark = pytest.mark.gate
 
 PROGRAM = """
+import os
 import sys
 from pithead.miner.command import run_mine
-sys.exit(run_mine(sys.argv[1], ["a.1", "a.2"], "x", [2000.0], "sha256d", supervised=True))
+sys.exit(run_mine(sys.argv[1], ["a.1", "a.2"], "x", [2000.0], "sha256d", supervisor=os.getppid()))
 """
 
 

@@ -44,11 +44,24 @@ WATCHED = WatchedPool(POOL, pool_tag(POOL), frozenset({SCRIPT}))
 GENESIS = bytes(32)
 
 
+_MIGRATED: dict[str, bytes] = {}
+
+
+async def migrated(directory: Path, service: str) -> str:
+    """URL of a new database of a service; migrations run once, then their result is copied."""
+    file = directory / f"{service}.db"
+    url = f"sqlite+aiosqlite:///{file}"
+    if service in _MIGRATED:
+        file.write_bytes(_MIGRATED[service])
+    else:
+        await migrate(url, f"pithead.{service}")
+        _MIGRATED[service] = file.read_bytes()
+    return url
+
+
 @asynccontextmanager
 async def rewards_database(directory: Path) -> AsyncIterator[Database]:
-    url = f"sqlite+aiosqlite:///{directory / 'rewards.db'}"
-    await migrate(url, "pithead.rewards")
-    engine = open_store(url)
+    engine = open_store(await migrated(directory, "rewards"))
     try:
         yield Database(engine)
     finally:
@@ -324,9 +337,7 @@ async def serving_shares(
 @asynccontextmanager
 async def serving_ledger(directory: Path) -> AsyncIterator["ledger_pb2_grpc.LedgerAsyncStub"]:
     """The real ledger."""
-    url = f"sqlite+aiosqlite:///{directory / 'ledger.db'}"
-    await migrate(url, "pithead.ledger")
-    engine = open_store(url)
+    engine = open_store(await migrated(directory, "ledger"))
     socket = directory / "ledger.sock"
     servicer = LedgerServicer(Ledger(engine), lambda: 1)
     try:

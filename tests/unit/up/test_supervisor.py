@@ -10,7 +10,7 @@ pytestmark = pytest.mark.gate
 async def test_process_that_can_not_run_as_configured_ends_the_run_with_its_sentence(
     tmp_path: Path,
 ) -> None:
-    supervisor = Supervisor(tmp_path)
+    supervisor = Supervisor(tmp_path, print)
     supervisor.start("ledger", "ledger", "--config", str(tmp_path / "absent.json"))
     async with asyncio.timeout(20):
         assert supervisor.failed is not None
@@ -22,7 +22,7 @@ async def test_process_that_can_not_run_as_configured_ends_the_run_with_its_sent
 
 
 async def test_process_that_fails_is_started_again(tmp_path: Path) -> None:
-    supervisor = Supervisor(tmp_path)
+    supervisor = Supervisor(tmp_path, print)
     process = supervisor.start("status", "status", "--data", str(tmp_path / "absent"))
     async with asyncio.timeout(20):
         while process.restarts < 2:

@@ -15,6 +15,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any, Protocol, TypeVar
+from urllib.parse import quote
 
 import aiohttp
 
@@ -215,7 +216,7 @@ class RpcNode:
         body = json.dumps(
             {"jsonrpc": "1.0", "id": method, "method": method, "params": params}
         ).encode()
-        path = "/" if wallet is None else f"/wallet/{wallet}"
+        path = "/" if wallet is None else f"/wallet/{quote(wallet, safe='')}"
         try:
             async with asyncio.timeout(limit):
                 try:

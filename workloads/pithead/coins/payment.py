@@ -92,7 +92,8 @@ def fee_of(weight: int, fee_rate: int) -> int:
     return (weight + 3) // 4 * fee_rate
 
 
-def payment(coins: Iterable[Coin], outputs: Sequence[TxOut]) -> Tx:
-    """The unsigned transaction."""
-    inputs = tuple(TxIn(coin.outpoint, sequence=SEQUENCE_REPLACEABLE) for coin in coins)
+def payment(coins: Iterable[Coin], outputs: Sequence[TxOut], variant: int = 0) -> Tx:
+    """The unsigned transaction; each `variant` below 2^16 is another one with the same meaning."""
+    # Every sequence number down to 0x80000000 is replaceable and without a relative lock (BIP68).
+    inputs = tuple(TxIn(coin.outpoint, sequence=SEQUENCE_REPLACEABLE - variant) for coin in coins)
     return Tx(inputs, tuple(outputs))

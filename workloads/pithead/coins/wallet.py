@@ -58,8 +58,13 @@ __all__ = [
     "WalletUnavailable",
 ]
 
-SIGNING_ROUNDS_MAX = 8
-"""A signature's size varies by a byte or two, so the second round nearly always fits."""
+SIGNING_ROUNDS_MAX = 24
+"""A signature's size varies by a byte, so the second round mostly fits. Nodes that do not grind
+for short signatures need more: half of the rounds fit a P2PKH input."""
+
+PLAIN_ROUNDS = 3
+"""Rounds before the transaction is varied: two amounts of change can lead to one another for ever,
+as signing is deterministic."""
 
 CONFIRMATIONS_MAX = 9_999_999
 """What the RPC takes for "any depth"."""
@@ -335,12 +340,14 @@ class NodeWallet:
         left = total - sum(out.value for out in paid)
         fee = min(fee_of(weight_bound(chosen, (*paid, TxOut(0, change_script))), fee_rate), left)
         best: SignedTx | None = None
-        for _ in range(SIGNING_ROUNDS_MAX):
+        for round_number in range(SIGNING_ROUNDS_MAX):
             change = left - fee
             outputs = [*paid, TxOut(change, change_script)]
             if change < self.params.dust:
                 change, outputs = 0, [*paid]
-            tx, raw = await self._sign(payment(chosen, outputs))
+            tx, raw = await self._sign(
+                payment(chosen, outputs, max(0, round_number - PLAIN_ROUNDS))
+            )
             due = tx.vsize() * fee_rate
             actual = left - change
             if actual >= due and (best is None or actual < best.fee):

@@ -134,7 +134,7 @@ class Entry(_message.Message):
     coin: _builtins.str
     """"<coin>/<network>" """
     kind: _builtins.str
-    """split | mature | orphan | unorphan | hold | release | settle"""
+    """split | mature | orphan | unorphan | hold | release | settle | adopt"""
     memo: _builtins.str
     number: _builtins.int
     """set by the ledger: position in the book"""

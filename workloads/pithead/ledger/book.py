@@ -115,7 +115,7 @@ class LedgerError(Exception):
     """Name of the rule in the refusals metric."""
 
 
-class EntryInvalid(LedgerError):  # noqa: N818 - says what is the case
+class EntryInvalid(LedgerError):
     """Raised when an entry can never be booked as it is: the caller has to change it."""
 
     rule = "invalid"
@@ -127,7 +127,7 @@ class EntryUnbalanced(EntryInvalid):
     rule = "unbalanced"
 
 
-class EntryConflict(LedgerError):  # noqa: N818 - says what is the case
+class EntryConflict(LedgerError):
     """Raised when the id holds another entry; `field` is the first one that differs."""
 
     rule = "conflict"
@@ -141,7 +141,7 @@ class EntryConflict(LedgerError):  # noqa: N818 - says what is the case
         self.field = field
 
 
-class BookOverdrawn(LedgerError):  # noqa: N818 - says what is the case
+class BookOverdrawn(LedgerError):
     """Raised when a book that may not be negative would become so."""
 
     rule = "overdrawn"
@@ -156,7 +156,7 @@ class BookOverdrawn(LedgerError):  # noqa: N818 - says what is the case
         self.amount = amount
 
 
-class BookOverflow(LedgerError):  # noqa: N818 - says what is the case
+class BookOverflow(LedgerError):
     """Raised when a balance would leave 64 bits."""
 
     rule = "overflow"

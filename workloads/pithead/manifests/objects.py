@@ -8,7 +8,7 @@ unique, and the runtime asks no further questions.
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 from pithead.manifests.base import Path, Shape
 from pithead.manifests.endpoint import CoinEndpoint
@@ -90,7 +90,15 @@ class Objects:
                 name: Credentials(secrets[name]["username"], secrets[name]["password"])
                 for name in sorted(used)
             },
+            places=self._places(),
         )
+
+    def _places(self) -> dict[str, Located[Any]]:
+        found: dict[str, Located[Any]] = {}
+        found |= {each.label: each for each in self.pools}
+        found |= {each.label: each for each in self.endpoints}
+        found |= {each.label: each for each in self.schemes}
+        return found
 
 
 @dataclass(frozen=True)
@@ -104,6 +112,8 @@ class Manifests:
     schemes: Mapping[str, RewardScheme]
     credentials: Mapping[str, Credentials]
     """Of nodes, by the name of their Secret."""
+    places: Mapping[str, Located[Any]] = field(default_factory=dict, repr=False, compare=False)
+    """Where each object of ours stands, by kind/name, for problems that show only later."""
 
     def endpoint(self, pool: MiningPool) -> CoinEndpoint:
         """The CoinEndpoint that a pool mines on."""

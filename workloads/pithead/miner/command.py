@@ -23,14 +23,14 @@ def run_mine(
     hashrates: Sequence[float],
     algorithm: str,
     *,
-    supervised: bool,
+    supervisor: int | None,
 ) -> int:
     """Mine with one worker a login until a signal; return the exit code.
 
     `hashrates` holds one bound for all workers or one for each.
     """
-    if supervised:
-        die_with_parent()
+    if supervisor is not None:
+        die_with_parent(supervisor)
     configure_logging("mine")
     rates = hashrates if len(hashrates) == len(users) else [hashrates[0]] * len(users)
     specs = [WorkerSpec(user, password, rate) for user, rate in zip(users, rates, strict=True)]

@@ -12,11 +12,11 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from pithead.coins.tx import OutPoint
+from pithead.payouts.loading import load
 from pithead.payouts.records import (
     Adoption,
     Attempt,
     Isolation,
-    Payment,
     Payout,
     Totals,
     WalletRow,
@@ -139,7 +139,7 @@ class Rows:
         """Return the coin's payout that is under way or not yet booked, if any."""
         query = select(PAYOUTS).where(PAYOUTS.c.coin == coin, PAYOUTS.c.booked_ms.is_(None))
         async with reading(self._engine) as connection:
-            found = await _load(connection, query)
+            found = await load(connection, query)
         return found[0] if found else None
 
     async def last_number(self, coin: str) -> int:
@@ -154,7 +154,7 @@ class Rows:
         if coin:
             query = query.where(PAYOUTS.c.coin == coin)
         async with reading(self._engine) as connection:
-            return await _load(connection, query.limit(limit))
+            return await load(connection, query.limit(limit))
 
     async def last_paid(self, coin: str) -> dict[int, int]:
         """Return when each account was last planned into a payout that was not released, in ms."""
@@ -430,62 +430,3 @@ async def _isolate(
         await connection.execute(
             insert(ISOLATED).values(coin=coin, account=isolation.account, since_ms=now_ms, **values)
         )
-
-
-async def _load(connection: AsyncConnection, query: object) -> list[Payout]:
-    rows = (await connection.execute(query)).all()  # type: ignore[call-overload]
-    payouts = []
-    for row in rows:
-        payments = await connection.execute(
-            select(PAYMENTS).where(PAYMENTS.c.payout == row.id).order_by(PAYMENTS.c.account)
-        )
-        attempts = (
-            await connection.execute(
-                select(ATTEMPTS).where(ATTEMPTS.c.payout == row.id).order_by(ATTEMPTS.c.number)
-            )
-        ).all()
-        inputs: dict[int, set[OutPoint]] = {}
-        for spent in await connection.execute(
-            select(ATTEMPT_INPUTS).where(ATTEMPT_INPUTS.c.payout == row.id)
-        ):
-            inputs.setdefault(spent.number, set()).add(OutPoint(spent.txid, spent.output))
-        payouts.append(
-            Payout(
-                id=row.id,
-                coin=row.coin,
-                number=row.number,
-                wallet=row.wallet,
-                state=State(row.state),
-                fee_book=row.fee_book,
-                planned_ms=row.planned_ms,
-                payments=tuple(
-                    Payment(
-                        payment.account,
-                        payment.login,
-                        payment.script,
-                        payment.amount,
-                        payment.isolated,
-                        payment.returned,
-                    )
-                    for payment in payments
-                ),
-                attempts=tuple(
-                    Attempt(
-                        attempt.number,
-                        attempt.txid,
-                        attempt.raw,
-                        attempt.fee,
-                        attempt.fee_rate,
-                        frozenset(inputs.get(attempt.number, ())),
-                        attempt.made_ms,
-                    )
-                    for attempt in attempts
-                ),
-                buried=row.buried,
-                confirmations=row.confirmations,
-                trouble=row.trouble,
-                booked=row.booked_ms is not None,
-                version=row.version,
-            )
-        )
-    return payouts

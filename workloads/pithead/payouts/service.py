@@ -95,9 +95,7 @@ def check_settings(settings: PayoutsSettings) -> None:
     for policy in settings.policies:
         coin = coins.get(policy.coin)
         if coin is None:
-            raise Unusable(
-                f"a payout policy names CoinEndpoint {policy.coin!r}, which is not given"
-            )
+            raise Unusable(f"a payout policy names an unknown CoinEndpoint: {policy.coin!r}")
         if coin.wallet.kind != "node":
             raise Unusable(
                 f"CoinEndpoint {coin.name}: wallet kind {coin.wallet.kind!r} is not supported; "

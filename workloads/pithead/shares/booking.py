@@ -139,17 +139,24 @@ class Booking:
         segments: dict[SegmentKey, int],
         sealed_height: int,
     ) -> Callable[[int, int], CellKind]:
-        def kind_of(login_index: int, segment_index: int) -> CellKind:
-            login = batch.logins[login_index]
-            segment = batch.segments[segment_index]
-            height, seal = counting_height(segment.height, sealed_height)
-            return CellKind(
-                height,
-                seal,
-                segments[segment_key(segment)],
-                self._pool.slots.revision_at(login.slot, segment.height),
-                accounts[login.account],
+        # Looked up once a login and segment, as a batch can hold a pair for every share.
+        named = [(login.slot, accounts.get(login.account)) for login in batch.logins]
+        placed = [
+            (
+                segment.height,
+                *counting_height(segment.height, sealed_height),
+                segments.get(segment_key(segment)),
             )
+            for segment in batch.segments
+        ]
+        revision_at = self._pool.slots.revision_at
+
+        def kind_of(login_index: int, segment_index: int) -> CellKind:
+            slot, account = named[login_index]
+            own_height, height, seal, segment = placed[segment_index]
+            if account is None or segment is None:
+                raise LookupError(f"share of login {login_index} or segment {segment_index} unmet")
+            return CellKind(height, seal, segment, revision_at(slot, own_height), account)
 
         return kind_of
 

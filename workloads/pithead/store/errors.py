@@ -21,7 +21,7 @@ class StoreError(Exception):
     """Base of what this package raises."""
 
 
-class StoreUnreachable(StoreError):  # noqa: N818 - named as what it says
+class StoreUnreachable(StoreError):
     """Raised when a database cannot be opened."""
 
     def __init__(self, url: str, reason: str) -> None:
@@ -33,7 +33,7 @@ class StoreUnreachable(StoreError):  # noqa: N818 - named as what it says
         )
 
 
-class StoreTooNew(StoreError):  # noqa: N818 - named as what it says
+class StoreTooNew(StoreError):
     """Raised when a database carries a revision that this code does not know."""
 
     def __init__(self, url: str, found: str, newest: str) -> None:
@@ -47,7 +47,7 @@ class StoreTooNew(StoreError):  # noqa: N818 - named as what it says
         )
 
 
-class StoreTooOld(StoreError):  # noqa: N818 - named as what it says
+class StoreTooOld(StoreError):
     """Raised when a service meets a database that was not upgraded for it."""
 
     def __init__(self, url: str, found: str | None, expected: str) -> None:

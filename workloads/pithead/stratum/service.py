@@ -43,7 +43,7 @@ SWEEP_PARTS = 20
 RATES_S = 5.0
 DRAIN_S = 0.3
 """Time in which answers to client.reconnect and shares under way still arrive and are credited."""
-END_S_MAX = 4.0
+END_S_MAX = 3.0
 """For the last batch; and again for blocks and for answers to slow readers, which are rare."""
 
 logger = logging.getLogger(__name__)
@@ -178,17 +178,13 @@ class EdgeProcess:
         """Drain: no new miners, reconnect, credit what is under way, the end, then close."""
         self._close_listeners()
         self._edge.start_draining()
-        if not self._batcher.started.is_set():
-            # Nothing was ever answered: there is nothing to end.
-            batches.cancel()
-        else:
-            if self._edge.miners:
-                await asyncio.sleep(DRAIN_S)
-            await self._within("shares under way", self._edge.hashed())
-            self._batcher.end()
-            await self._within("the last batch", asyncio.wait((batches,)))
-            batches.cancel()
-            await self._within("solved blocks", self._blocks.drain())
+        if self._edge.miners:
+            await asyncio.sleep(DRAIN_S)
+        await self._within("shares under way", self._edge.hashed())
+        self._batcher.end()
+        await self._within("the last batch", asyncio.wait((batches,)))
+        batches.cancel()
+        await self._within("solved blocks", self._blocks.drain())
         self._edge.close_all()
         await self._within("the last answers", self._edge.empty.wait())
 

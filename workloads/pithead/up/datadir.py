@@ -6,7 +6,7 @@ secret           random seed of generated passwords and demo keys
 db/*.db          one SQLite database a service
 log/             the share log (see pithead.log)
 node/            the built-in devchain
-config/*.json    settings of each process, written at every start
+config/*.json    settings of each process, written at every start; applied.json: the manifests
 run/             unix sockets and runtime.json
 logs/*.log       what each process said
 """
@@ -74,9 +74,23 @@ class DataDir:
         return Path(tempfile.gettempdir()) / f"pithead-{os.getuid()}-{digest}"
 
     @property
+    def applied_file(self) -> Path:
+        """The manifests of the last accepted start; see `pithead.up.applied`."""
+        return self.config / "applied.json"
+
+    @property
     def runtime_file(self) -> Path:
         """What runs, for `pithead status`."""
         return self.root / "run" / "runtime.json"
+
+    @property
+    def start_file(self) -> Path:
+        """What a start waits for, for `pithead status`."""
+        return self.root / "run" / "starting.txt"
+
+    def note_start(self, sentence: str) -> None:
+        """Write down what the start waits for."""
+        self.start_file.write_text(sentence)
 
     def is_running(self) -> bool:
         """Tell whether a `pithead up` holds the directory."""
@@ -141,6 +155,7 @@ class DataDir:
             folder.mkdir(mode=0o700, exist_ok=True)
         (self.root / "run").mkdir(mode=0o700, exist_ok=True)
         self.run.mkdir(mode=0o700, exist_ok=True)
+        self._forget_runtime()
         version = self.root / "VERSION"
         if not version.exists():
             version.write_text(f"{FORMAT}\n")
@@ -149,9 +164,14 @@ class DataDir:
     def close(self) -> None:
         """Release the lock."""
         if self._lock is not None:
-            self.runtime_file.unlink(missing_ok=True)
+            self._forget_runtime()
             os.close(self._lock)
             self._lock = None
+
+    def _forget_runtime(self) -> None:
+        """Remove what tells of a run; one that was killed leaves it behind."""
+        self.runtime_file.unlink(missing_ok=True)
+        self.start_file.unlink(missing_ok=True)
 
     def secret(self, purpose: str) -> bytes:
         """Derive 32 bytes for one purpose from the directory's own random seed."""

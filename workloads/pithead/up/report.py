@@ -41,9 +41,11 @@ def running(data: Path) -> Runtime:
     try:
         return from_json(directory.runtime_file.read_bytes(), Runtime)
     except FileNotFoundError:
-        raise NotRunning(
-            f"the pool on {directory.root} is still starting: try again in a moment"
-        ) from None
+        try:
+            reason = directory.start_file.read_text()
+        except FileNotFoundError:
+            reason = "try again in a moment"
+        raise NotRunning(f"the pool on {directory.root} is still starting: {reason}") from None
 
 
 async def _collect(runtime: Runtime) -> list[PoolSnapshot]:

@@ -48,12 +48,17 @@ from pithead.status import (
 )
 from pithead.store.errors import StoreError
 from pithead.store.migrate import migrate_all
+from pithead.up import applied
 from pithead.up.datadir import DataDir, DataDirError
+from pithead.up.ports import unusable_ports, wanted_ports
 from pithead.up.supervisor import Supervisor
 from pithead.up.view import View
 
-CALL_LIMIT_S = 10.0
+CALL_LIMIT_S = 25.0
+"""Above what a service waits for its node, so that the answer names the node."""
 RETRY_S = 0.5
+THEIR_SUPERVISOR = f"--supervisor={os.getpid()}"
+"""Makes a service end with this process, however it ends."""
 WITH_DATABASE = ("ledger", "shares", "rewards", "payouts")
 
 PATIENCE_S = 3.0
@@ -65,7 +70,7 @@ ReplyT = TypeVar("ReplyT")
 
 
 class StartupFailed(Exception):
-    """Raised when a service refuses what the manifests want; its sentence says the remedy."""
+    """Raised when a service can not do what the manifests want; its sentence says the remedy."""
 
 
 def run_up(files: list[Path], data: Path, *, plain: bool) -> int:
@@ -80,25 +85,40 @@ def run_up(files: list[Path], data: Path, *, plain: bool) -> int:
     try:
         directory = DataDir(data).open()
     except DataDirError as error:
-        click.echo(f"pithead up: {error}", err=True)
-        return EXIT_FAILED
+        return _say_failure(str(error))
     try:
+        memory = applied.load(directory.applied_file)
+        problems = applied.refusals(memory, manifests, directory.applied_file)
+        if problems:
+            for problem in problems:
+                click.echo(str(problem), err=True)
+            return EXIT_UNUSABLE
+        if taken := unusable_ports(wanted_ports(manifests)):
+            for sentence in taken:
+                _say_failure(sentence)
+            return EXIT_FAILED
         console = Console(force_terminal=False if plain else None)
-        return asyncio.run(_run(manifests, directory, console))
-    except StoreError as error:
-        click.echo(f"pithead up: {error}", err=True)
-        return EXIT_FAILED
+        return asyncio.run(_run(manifests, directory, memory, console))
+    except (StoreError, DataDirError, StartupFailed) as error:
+        return _say_failure(str(error))
+    except OSError as error:
+        where = error.filename or directory.root
+        return _say_failure(
+            f"{where}: {error.strerror or error}: check that it is writable and has free space"
+        )
     finally:
         directory.close()
 
 
-async def _run(manifests: Manifests, directory: DataDir, console: Console) -> int:
+async def _run(
+    manifests: Manifests, directory: DataDir, memory: applied.Applied, console: Console
+) -> int:
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stop.set)
     view = View(console)
-    runtime = OneMachine(manifests, directory, view)
+    runtime = OneMachine(manifests, directory, memory, view)
     await runtime.migrate()
     view.say(f"starting {', '.join(runtime.pool_names)} on {directory.root}")
     supervisor = runtime.supervisor
@@ -108,11 +128,9 @@ async def _run(manifests: Manifests, directory: DataDir, console: Console) -> in
     try:
         await asyncio.wait([work, stopped, failure], return_when=asyncio.FIRST_COMPLETED)
         if failure.done():
-            return _say_failure(failure.result())
-        if work.done() and (error := work.exception()) is not None:
-            if not isinstance(error, StartupFailed):
-                raise error
-            return _say_failure(str(error))
+            raise StartupFailed(failure.result())
+        if work.done():
+            work.result()
         return 0
     finally:
         for task in (work, stopped):
@@ -120,7 +138,8 @@ async def _run(manifests: Manifests, directory: DataDir, console: Console) -> in
         await asyncio.gather(work, stopped, return_exceptions=True)
         view.say("stopping")
         await supervisor.stop()
-        view.say(f"stopped; the same command goes on where this left off ({directory.root})")
+        goes_on = "; the same command goes on where this left off" if stop.is_set() else ""
+        view.say(f"stopped{goes_on} ({directory.root})")
 
 
 def _say_failure(sentence: str) -> int:
@@ -131,9 +150,12 @@ def _say_failure(sentence: str) -> int:
 class OneMachine:
     """The services of a set of manifests, as processes over one data directory."""
 
-    def __init__(self, manifests: Manifests, directory: DataDir, view: View) -> None:
+    def __init__(
+        self, manifests: Manifests, directory: DataDir, memory: applied.Applied, view: View
+    ) -> None:
         self._manifests = manifests
         self._directory = directory
+        self._memory = memory
         self._view = view
         self._paths = RuntimePaths(
             databases=directory.databases,
@@ -141,7 +163,7 @@ class OneMachine:
             node=directory.node,
             run=directory.run,
         )
-        self.supervisor = Supervisor(directory.logs)
+        self.supervisor = Supervisor(directory.logs, view.say)
         self._node_password = directory.secret("node password").hex()
 
     @property
@@ -156,7 +178,7 @@ class OneMachine:
     def _start(self, name: str, service: str, settings: Settings) -> None:
         path = self._directory.config / f"{name}.json"
         store(path, settings)
-        self.supervisor.start(name, service, "--config", str(path), "--supervised")
+        self.supervisor.start(name, service, "--config", str(path), THEIR_SUPERVISOR)
 
     async def bring_up_and_follow(self) -> None:
         """Start everything, then show what happens until cancelled."""
@@ -170,6 +192,8 @@ class OneMachine:
         rewards = render_rewards(self._manifests, self._paths, scripts, devchain_password=password)
         self._start("rewards", "rewards", rewards)
         slots = {each.pool: await self._register(each) for each in hub.registrations}
+        # From here on shares and blocks depend on the manifests; before, a mistake may be undone.
+        applied.store(self._directory.applied_file, applied.after(self._memory, self._manifests))
         shares = render_shares(
             self._manifests, self._paths, scripts, slots, devchain_password=password
         )
@@ -200,7 +224,7 @@ class OneMachine:
             for index, hashrate in enumerate(miners.hashrates):
                 address, _ = demo_address(params, seed, index)
                 arguments += ["--user", f"{address}.demo{index + 1}", "--hashrate", f"{hashrate:f}"]
-            self.supervisor.start(f"mine-{miners.pool}", "mine", *arguments, "--supervised")
+            self.supervisor.start(f"mine-{miners.pool}", "mine", *arguments, THEIR_SUPERVISOR)
 
     async def _receive(self, coin: str) -> bytes:
         async with channel(self._paths.socket("payouts")) as open_channel:
@@ -261,6 +285,7 @@ class OneMachine:
                 if loop.time() - started > PATIENCE_S and reason != said and not starting:
                     said = reason
                     self._view.say(f"waiting for {what}: {reason}")
+                    self._directory.note_start(f"waiting for {what}: {reason}")
                 await asyncio.sleep(RETRY_S if said else 0.1)
             else:
                 if said:

@@ -12,7 +12,7 @@ import logging
 import sys
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -46,8 +46,10 @@ class Process:
 class Supervisor:
     """Keeps processes running for the length of its task group."""
 
-    def __init__(self, logs: Path) -> None:
+    def __init__(self, logs: Path, say: Callable[[str], None]) -> None:
+        """`say` takes sentences for the person who runs it."""
         self._logs = logs
+        self._say = say
         self._order: list[Process] = []
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._stopping = False
@@ -81,14 +83,24 @@ class Supervisor:
             process.restarts += 1
             if lasted_s > STEADY_S:
                 delay_s = RESTART_DELAY_S_MIN
-            logger.warning(
-                "%s ended with %s after %.1f s; starting it again", process.name, code, lasted_s
-            )
+            self._tell_end(process, code, delay_s)
             await asyncio.sleep(delay_s)
             delay_s = min(delay_s * 2, RESTART_DELAY_S_MAX)
 
+    def _tell_end(self, process: Process, code: int, delay_s: float) -> None:
+        """Say that a process ended by itself: when it begins to, and once when it goes on so."""
+        logger.warning("%s ended with %s", process.name, code)
+        how = f"killed by signal {-code}" if code < 0 else f"with exit code {code}"
+        if delay_s == RESTART_DELAY_S_MIN:
+            self._say(f"{process.name} ended, {how}; it is started again")
+        elif delay_s < RESTART_DELAY_S_MAX <= 2 * delay_s:
+            self._say(f"{process.name} ends again and again, {how}; see {process.log} for why")
+
     def _fail(self, process: Process) -> None:
-        sentence = process.tail[-1] if process.tail else "it gave no reason"
+        # Whatever a library prints at the end comes after the process's own error.
+        errors = [line for line in process.tail if " ERROR " in line] or list(process.tail)
+        last = errors[-1] if errors else f"it gave no reason; see {process.log}"
+        sentence = last.partition(": ")[2] or last
         if self.failed is not None and not self.failed.done():
             self.failed.set_result(f"{process.name}: {sentence}")
 
@@ -111,8 +123,7 @@ class Supervisor:
             assert stream is not None
             async for line in stream:
                 log.write(line)
-                text = line.decode(errors="replace").rstrip()
-                process.tail.append(text.partition(": ")[2] or text)
+                process.tail.append(line.decode(errors="replace").rstrip())
         code = await process.process.wait()
         process.pid = None
         return code
