@@ -279,7 +279,12 @@ class TestDeadlines:
     def test_who_does_not_subscribe_has_little_time(self) -> None:
         assert new_core().deadline_ms(1_000, 9_000) == 16_000
 
-    def test_who_has_subscribed_may_be_silent_long(self) -> None:
+    def test_who_subscribes_but_does_not_log_in_has_no_more_time(self) -> None:
+        core = new_core()
+        core.receive(b'{"id":1,"method":"mining.subscribe","params":[]}\n')
+        assert core.deadline_ms(1_000, 9_000) == 16_000
+
+    def test_who_has_logged_in_may_be_silent_long(self) -> None:
         assert authorized_core().deadline_ms(1_000, 9_000) == 909_000
 
 

@@ -161,8 +161,10 @@ def test_pool_id_known_on_another_chain_is_refused_under_any_name() -> None:
     renamed = changed(renamed, "MiningPool", "spec.coinEndpointRef.name", "ltc")
     renamed = changed(renamed, "CoinEndpoint", "metadata.name", "ltc")
     assert refused(applied(BUILT_IN), *renamed) == [
-        "MiningPool/beta: spec.poolId: default.alpha has its books on devchain/regtest and can "
-        "not go on with them on litecoin/regtest; give this pool a poolId that was not used before"
+        (
+            "MiningPool/beta: spec.poolId: default.alpha has its books on devchain/regtest and can "
+            "not go on with them on litecoin/regtest; give this pool a poolId that was not used before"
+        )
     ]
 
 
@@ -175,8 +177,10 @@ def test_scheme_keeps_its_method_for_a_pool_that_ever_offered_it() -> None:
     solo = msgspec.structs.replace(known, schemes={"pplns": "SOLO"})
     memory = msgspec.structs.replace(memory, books={"default.alpha": solo})
     assert refused(memory, *BUILT_IN) == [
-        "RewardScheme/pplns: spec.method: PPLNS was SOLO when pool default.alpha offered this "
-        "scheme, and its blocks and shares name it for ever; give the RewardScheme another name"
+        (
+            "RewardScheme/pplns: spec.method: PPLNS was SOLO when pool default.alpha offered this "
+            "scheme, and its blocks and shares name it for ever; give the RewardScheme another name"
+        )
     ]
 
 
@@ -185,9 +189,11 @@ def test_built_in_chain_does_not_begin_anew_under_another_endpoint() -> None:
     renamed = changed(renamed, "MiningPool", "spec.coinEndpointRef.name", "fresh")
     renamed = changed(renamed, "MiningPool", "metadata.name", "beta")
     assert refused(applied(BUILT_IN), *renamed) == [
-        "CoinEndpoint/fresh: metadata.name: fresh would begin devchain/regtest anew, whose chain "
-        "and books belong to CoinEndpoint/dev here; name it dev again, or start another data "
-        "directory with --data DIR"
+        (
+            "CoinEndpoint/fresh: metadata.name: fresh would begin devchain/regtest anew, whose chain "
+            "and books belong to CoinEndpoint/dev here; name it dev again, or start another data "
+            "directory with --data DIR"
+        )
     ]
 
 

@@ -1,9 +1,9 @@
 """Ports that can not be opened are told in terms of the manifests."""
 
 import socket
+import threading
 
 import pytest
-from pithead.up import ports
 from pithead.up.ports import WantedPort, unusable_ports, wanted_ports
 
 from tests.unit.manifests import samples
@@ -11,11 +11,6 @@ from tests.unit.manifests import samples
 pytestmark = pytest.mark.gate
 
 FIELD = "spec.listeners[0].port of MiningPool/alpha"
-
-
-@pytest.fixture(autouse=True)
-def _no_patience(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ports, "FREED_WITHIN_S", 0.0)
 
 
 def test_every_port_of_the_pools_and_of_the_built_in_node_is_looked_at() -> None:
@@ -49,16 +44,19 @@ def test_port_in_use_is_named_with_the_field_to_change() -> None:
     assert unusable_ports([WantedPort("127.0.0.1", port, FIELD)]) == []
 
 
-def test_port_that_is_freed_in_a_moment_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ports, "FREED_WITHIN_S", 10.0)
+def test_port_that_a_killed_runtime_frees_in_a_moment_is_waited_for() -> None:
     holder = socket.create_server(("127.0.0.1", 0))
     port = holder.getsockname()[1]
-    monkeypatch.setattr(ports.time, "sleep", lambda _seconds: holder.close())
+    kernel = threading.Timer(0.3, holder.close)
+    kernel.start()
     assert unusable_ports([WantedPort("127.0.0.1", port, FIELD)]) == []
+    kernel.join()
 
 
 def test_address_of_another_machine_is_told_as_the_host() -> None:
     assert unusable_ports([WantedPort("192.0.2.7", 3333, FIELD)]) == [
-        "192.0.2.7 is not an address of this machine: change "
-        "spec.listeners[0].host of MiningPool/alpha"
+        (
+            "192.0.2.7 is not an address of this machine: change "
+            "spec.listeners[0].host of MiningPool/alpha"
+        )
     ]

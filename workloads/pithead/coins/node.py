@@ -10,6 +10,7 @@ It knows no pool, no job and no wallet, and never decides which of several nodes
 
 import asyncio
 import json
+import os
 from base64 import b64encode
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -232,8 +233,7 @@ class RpcNode:
             raise NodeGarbled(self.name, self.url, method, f"answer cut off: {error}") from error
         except (aiohttp.ClientError, OSError, ValueError) as error:
             # ValueError: an address that is no URL.
-            reason = str(error)[:FOREIGN_TEXT_MAX] or type(error).__name__
-            raise NodeUnreachable(self.name, self.url, method, reason) from error
+            raise NodeUnreachable(self.name, self.url, method, _reason(error)) from error
         return self._result(method, status, data)
 
     async def get_template(
@@ -346,7 +346,7 @@ class RpcNode:
             raise NodeRefused(self.name, self.url, method, self._user, status)
         if status == 503:
             said = data[:FOREIGN_TEXT_MAX].decode(errors="replace").strip()
-            raise NodeBusy(self.name, self.url, method, f"is busy: {said}")
+            raise NodeBusy(self.name, self.url, method, f"is busy ({said}); raise its rpcworkqueue")
         try:
             reply = json.loads(data, parse_float=Decimal)
         except (ValueError, RecursionError) as error:
@@ -373,6 +373,18 @@ class RpcNode:
         if code == NOT_CONNECTED:
             return NodeNotConnected(self.name, self.url, method, said)
         return RpcFault(self.name, self.url, method, code, message)
+
+
+def _reason(error: Exception) -> str:
+    """Why no connection was made: the system's own words where there are some.
+
+    The client library wraps them into its view of the address, which our message names anyway.
+    """
+    said = str(error)
+    if isinstance(error, OSError) and error.errno is not None:
+        # A name that was not found has an error number of its own, below zero, and words for it.
+        said = os.strerror(error.errno) if error.errno > 0 else error.strerror or said
+    return said[:FOREIGN_TEXT_MAX] or type(error).__name__
 
 
 def _hash(text: object) -> bytes:

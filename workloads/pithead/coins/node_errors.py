@@ -83,7 +83,12 @@ class NodeTimeout(NodeBusy):
 
     def __init__(self, node: str, url: str, method: str, timeout_s: float) -> None:
         self.timeout_s = timeout_s
-        super().__init__(node, url, method, f"no answer within {timeout_s:g} s")
+        super().__init__(
+            node,
+            url,
+            method,
+            f"gives no answer within {timeout_s:g} s; see whether it hangs or has too much to do",
+        )
 
 
 class NodeGarbled(NodeError):

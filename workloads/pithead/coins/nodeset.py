@@ -265,7 +265,7 @@ class NodeSet:
         elif isinstance(error, RpcFault):
             # A node that refuses some other call in its own words is well.
             return
-        self._ill(self.health[index], error.trouble)
+        self._ill(self.health[index], f"{error.url} {error.trouble}")
 
     @staticmethod
     def _ill(health: NodeHealth, trouble: str) -> None:

@@ -350,11 +350,12 @@ class NodeWallet:
             )
             due = tx.vsize() * fee_rate
             actual = left - change
-            if actual >= due and (best is None or actual < best.fee):
-                inputs = tuple(coin.outpoint for coin in chosen)
-                best = SignedTx(raw, tx.txid(), actual, inputs, change, tx.vsize())
-            if actual == due or (actual >= due and change == 0):
-                break
+            inputs = tuple(coin.outpoint for coin in chosen)
+            signed = SignedTx(raw, tx.txid(), actual, inputs, change, tx.vsize())
+            if actual == due or (actual > due and change == 0):
+                return signed
+            if actual > due and (best is None or actual < best.fee):
+                best = signed
             fee = due
         if best is None:
             raise InsufficientFunds(self.name, total, total - left + fee)

@@ -93,6 +93,7 @@ class LimitSettings(Settings, frozen=True, kw_only=True):
     connections_max: int = 20000
     line_bytes_max: int = 8192
     subscribe_timeout_ms: int = 15000
+    """Time in which a connection must have subscribed and authorized."""
     idle_timeout_ms: int = 900_000
     garbage_lines_max: int = 3
     """Unparseable lines after which a connection is closed."""

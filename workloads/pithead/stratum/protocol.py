@@ -132,9 +132,9 @@ class ServerProtocol:
         """Return when to close for silence, on the clock of the two arguments.
 
         `connected_ms` is when the connection was made, `heard_ms` when the peer
-        last sent anything.
+        last sent anything. Without a login, saying something else gains no time.
         """
-        if self.state is State.CONNECTED:
+        if self.state in (State.CONNECTED, State.SUBSCRIBED):
             return connected_ms + self._limits.subscribe_timeout_ms
         return heard_ms + self._limits.idle_timeout_ms
 

@@ -132,12 +132,8 @@ class EdgeProcess:
         if self._batcher.trouble is not None:
             return f"the share log does not confirm: {self._batcher.trouble}"
         if not self._edge.book.fresh(monotonic_ms()):
-            troubles = [
-                f"node {health.name}: {health.trouble}"
-                for health in self._nodes.health
-                if not health.healthy
-            ]
-            return "no fresh work: " + ("; ".join(troubles) or "waiting for a template")
+            # Each node's own trouble, with its remedy, stands beside this one.
+            return "no node gives fresh work, so that no share can be credited"
         if self._edge.draining:
             return "stopping"
         return "" if self._listening else "listeners are not open yet"

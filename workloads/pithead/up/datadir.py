@@ -92,6 +92,11 @@ class DataDir:
         """Write down what the start waits for."""
         self.start_file.write_text(sentence)
 
+    @property
+    def facts_file(self) -> Path:
+        """What services told at an earlier start."""
+        return self.config / "facts.json"
+
     def is_running(self) -> bool:
         """Tell whether a `pithead up` holds the directory."""
         try:

@@ -72,8 +72,11 @@ class Teller:
         for trouble in pool.troubles:
             if trouble not in self._troubles:
                 yield f"trouble: {trouble}"
+        # One that only goes on for another reason is not over.
+        lasting = {trouble.partition(": ")[0] for trouble in troubles}
         for trouble in sorted(self._troubles - troubles):
-            yield f"over: {trouble}"
+            if trouble.partition(": ")[0] not in lasting:
+                yield f"over: {trouble}"
         self._troubles = troubles
 
     def _tell_shares(self, pool: PoolSnapshot) -> Iterator[str]:

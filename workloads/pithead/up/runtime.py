@@ -10,7 +10,7 @@ import asyncio
 import logging
 import os
 import signal
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TypeVar
 
@@ -22,6 +22,7 @@ from pithead.coins.registry import chain_params
 from pithead.config import Settings, SlotSettings, StratumSettings, store, to_json
 from pithead.config.paths import RuntimePaths
 from pithead.config.render import (
+    Hub,
     PoolRegistration,
     demo_miners,
     render_edges,
@@ -48,7 +49,7 @@ from pithead.status import (
 )
 from pithead.store.errors import StoreError
 from pithead.store.migrate import migrate_all
-from pithead.up import applied
+from pithead.up import applied, facts
 from pithead.up.datadir import DataDir, DataDirError
 from pithead.up.ports import unusable_ports, wanted_ports
 from pithead.up.supervisor import Supervisor
@@ -142,6 +143,16 @@ async def _run(
         view.say(f"stopped{goes_on} ({directory.root})")
 
 
+def _facts(
+    hub: Hub, scripts: Mapping[str, bytes], slots: Mapping[str, tuple[SlotSettings, ...]]
+) -> facts.Facts:
+    return facts.Facts(
+        asked=facts.digest(hub),
+        scripts={name: script.hex() for name, script in scripts.items()},
+        slots=slots,
+    )
+
+
 def _say_failure(sentence: str) -> int:
     click.echo(f"pithead up: {sentence}", err=True)
     return EXIT_FAILED
@@ -182,18 +193,64 @@ class OneMachine:
 
     async def bring_up_and_follow(self) -> None:
         """Start everything, then show what happens until cancelled."""
-        password = self._node_password
-        hub = render_hub(self._manifests, self._paths, devchain_password=password)
+        hub = render_hub(self._manifests, self._paths, devchain_password=self._node_password)
         if hub.devchain is not None:
             self._start("devchain", "devchain", hub.devchain)
         self._start("ledger", "ledger", hub.ledger)
         self._start("payouts", "payouts", hub.payouts)
-        scripts = {coin.name: await self._receive(coin.name) for coin in hub.payouts.coins}
-        rewards = render_rewards(self._manifests, self._paths, scripts, devchain_password=password)
-        self._start("rewards", "rewards", rewards)
-        slots = {each.pool: await self._register(each) for each in hub.registrations}
+        known = facts.load(self._directory.facts_file, facts.digest(hub))
+        if known is None:
+            scripts = await self._learn_scripts(hub)
+            self._start_rewards(scripts)
+            slots = await self._learn_slots(hub)
+            learned = _facts(hub, scripts, slots)
+            facts.store(self._directory.facts_file, learned)
+        else:
+            learned = known
+            self._start_rewards(learned.script_bytes)
         # From here on shares and blocks depend on the manifests; before, a mistake may be undone.
         applied.store(self._directory.applied_file, applied.after(self._memory, self._manifests))
+        runtime = self._start_rest(learned)
+        collector = Collector(runtime)
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(self._view.follow(collector))
+                if known is not None:
+                    tasks.create_task(self._confirm(hub, known))
+        except ExceptionGroup as group:
+            refusals = group.subgroup(StartupFailed)
+            if refusals is None:
+                raise
+            raise refusals.exceptions[0] from group
+        finally:
+            await collector.close()
+
+    async def _learn_scripts(self, hub: Hub) -> dict[str, bytes]:
+        return {coin.name: await self._receive(coin.name) for coin in hub.payouts.coins}
+
+    async def _learn_slots(self, hub: Hub) -> dict[str, tuple[SlotSettings, ...]]:
+        return {each.pool: await self._register(each) for each in hub.registrations}
+
+    async def _confirm(self, hub: Hub, known: facts.Facts) -> None:
+        """Ask again what an earlier start was told, while everything runs."""
+        learned = _facts(hub, await self._learn_scripts(hub), await self._learn_slots(hub))
+        if learned != known:
+            self._directory.facts_file.unlink(missing_ok=True)
+            raise StartupFailed(
+                "the wallet's address or the schemes' slots differ from those of the last "
+                "start, as after a restored backup: start again to go on with the present ones"
+            )
+
+    def _start_rewards(self, scripts: Mapping[str, bytes]) -> None:
+        settings = render_rewards(
+            self._manifests, self._paths, scripts, devchain_password=self._node_password
+        )
+        self._start("rewards", "rewards", settings)
+
+    def _start_rest(self, learned: facts.Facts) -> Runtime:
+        """Start shares, edges and demo miners, and tell `pithead status` where they are."""
+        scripts, slots = learned.script_bytes, learned.slots
+        password = self._node_password
         shares = render_shares(
             self._manifests, self._paths, scripts, slots, devchain_password=password
         )
@@ -209,11 +266,7 @@ class OneMachine:
         scratch = file.with_suffix(".new")
         scratch.write_bytes(to_json(runtime))
         scratch.replace(file)
-        collector = Collector(runtime)
-        try:
-            await self._view.follow(collector)
-        finally:
-            await collector.close()
+        return runtime
 
     def _start_demo_miners(self) -> None:
         seed = self._directory.secret("demo keys")
