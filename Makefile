@@ -59,8 +59,7 @@ lint: $(VENV)/dev.stamp ## Style, types and layers
 .PHONY: generate
 generate: $(VENV)/dev.stamp ## Write the generated files: contracts, CRDs, field tables
 	$(BIN)/python tools/protos.py
-	$(BIN)/pithead crds --directory crds
-	$(BIN)/python -m pithead.manifests.fields docs/manifests.md
+	$(BIN)/python tools/manifests.py
 
 .PHONY: lock
 lock: $(VENV)/dev.stamp ## Resolve the dependencies anew

@@ -1,4 +1,4 @@
-"""Resolves the dependencies of pyproject.toml into hash-locked files for every Python we support."""
+"""Resolves the dependencies of pyproject.toml into hash-locked files for every Python."""
 
 import subprocess
 import sys

@@ -304,7 +304,9 @@ async def check_money(pool: RunningPool, session: SubmitRecord) -> None:
         await check_paid_once(node, ledger_pb2_grpc.LedgerStub(ledger_channel), payouts, coin.name)
 
 
-async def find_block(rewards: "rewards_pb2_grpc.RewardsAsyncStub", identity: bytes) -> rewards_pb2.Block:
+async def find_block(
+    rewards: "rewards_pb2_grpc.RewardsAsyncStub", identity: bytes
+) -> rewards_pb2.Block:
     async with asyncio.timeout(30):
         while True:
             listed = await rewards.Blocks(rewards_pb2.BlocksRequest(pool=POOL, limit=20))

@@ -191,7 +191,7 @@ async def test_blocks_that_litecoind_accepts_are_split_matured_and_paid_to_the_u
         for _ in range(20):
             await scene.node.call("generatetoaddress", 2, NOBODY)
             await asyncio.sleep(1)
-            status = await asyncio.to_thread(scene.pool.status) or {}
+            status = await asyncio.to_thread(scene.pool.wait_ready)
             if status["payouts"]["confirmed"] >= 4 and status["payouts"]["pending"] == 0:
                 break
         stub = payouts_pb2_grpc.PayoutsStub(pay_channel)
@@ -218,7 +218,7 @@ async def check_split(
     split: rewards_pb2.SplitReply,
     credited: Counter[str],
 ) -> None:
-    """Credits, fee and remainder are the coinbase outputs that pay the pool, as the chain has them."""
+    """Credits, fee and remainder are what the coinbase pays the pool, as the chain has it."""
     assert split.found
     assert split.final
     raw = await scene.node.block_bytes(block.hash)

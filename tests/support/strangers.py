@@ -9,7 +9,7 @@ CLIENT_HELLO = bytes.fromhex(
     "16030100c2010000be0303" + "5a" * 32 + "20" + "a5" * 32 + "00200a0a130113021303c02bc02f"
     "c02cc030cca9cca8c013c014009c009d002f0035000a0100"
 )
-"""The beginning of TLS, as a miner with `stratum+ssl://` in its settings sends it to a plain port."""
+"""The beginning of TLS, as a miner set to `stratum+ssl://` sends it to a plain port."""
 
 HTTP_REQUEST = (
     b"GET /admin HTTP/1.1\r\nHost: pool.example\r\nUser-Agent: scanner/1.0\r\nAccept: */*\r\n\r\n"
@@ -53,5 +53,6 @@ async def receive(port: int, *chunks: bytes, limit_s: float) -> Reception:
     except TimeoutError:
         pass
     finally:
-        writer.close()
+        # What was never read or sent does not keep the socket.
+        writer.transport.abort()
     return Reception(answers, closed_s)

@@ -1,7 +1,6 @@
 from pathlib import Path
 
 import pytest
-
 from pithead.config import (
     CoinSettings,
     LedgerSettings,

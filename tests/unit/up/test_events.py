@@ -51,7 +51,7 @@ def snapshot(
     )
 
 
-def block(state: rewards_pb2.BlockState) -> rewards_pb2.Block:
+def block(state: "rewards_pb2.BlockState.ValueType") -> rewards_pb2.Block:
     return rewards_pb2.Block(
         hash=bytes(31) + b"\x01", height=7, state=state, value=50 * 10**8, finder="addr.rig"
     )

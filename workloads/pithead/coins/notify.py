@@ -68,7 +68,7 @@ def parse_notify(params: Sequence[object]) -> NotifiedJob:
     )
 
 
-def header_from_notify(  # noqa: PLR0917 - the fields of mining.submit in their order
+def header_from_notify(
     notify_params: Sequence[object],
     extranonce1: bytes,
     extranonce2: bytes,

@@ -13,7 +13,7 @@ from pithead.coins.params import ChainParams, CoinFamilyMember
 GROUP = "pithead.coins"
 
 
-class UnknownCoin(LookupError):  # noqa: N818 - the agreed name of the seam
+class UnknownCoin(LookupError):
     """No such coin or network; the message lists what there is."""
 
     def __init__(self, wanted: str, kind: str, known: Iterable[str]) -> None:
@@ -23,7 +23,7 @@ class UnknownCoin(LookupError):  # noqa: N818 - the agreed name of the seam
         super().__init__(f"unknown {kind} {wanted!r}; known: {listed}")
 
 
-class BrokenCoin(TypeError):  # noqa: N818 - names the state, as UnknownCoin does
+class BrokenCoin(TypeError):
     """An installed entry point cannot be loaded or is no coin; the message names it."""
 
 

@@ -26,7 +26,7 @@ ORDER = 0xFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFEBAAEDCE6AF48A03BBFD25E8CD0364141
 _HASH = utils.Prehashed(SHA256())
 
 
-class BadKey(ValueError):  # noqa: N818 - names the state
+class BadKey(ValueError):
     """A secret or exported key that is no private key of the chain."""
 
 

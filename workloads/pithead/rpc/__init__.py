@@ -39,7 +39,7 @@ async def serve(
     `register` adds the servicers. A socket file that a killed process left
     behind is replaced: the data directory's lock guarantees a single owner.
     """
-    socket.unlink(missing_ok=True)
+    _remove(socket)
     server = grpc.aio.server(options=OPTIONS)
     register(server)
     server.add_insecure_port(f"unix:{socket}")
@@ -48,4 +48,8 @@ async def serve(
         yield server
     finally:
         await server.stop(grace=1.0)
-        socket.unlink(missing_ok=True)
+        _remove(socket)
+
+
+def _remove(socket: Path) -> None:
+    socket.unlink(missing_ok=True)
