@@ -44,7 +44,7 @@ supervisor_option = click.option(
 
 
 @click.group(context_settings=CONTEXT)
-@click.version_option(package_name="pithead")
+@click.version_option(package_name="pithead", prog_name="pithead")
 def main() -> None:
     """Pithead: a mining-pool platform."""
 
