@@ -27,7 +27,12 @@ class Reception:
     @property
     def codes(self) -> list[int | None]:
         """Error code of each answer, None for a result."""
-        return [answer["error"][0] if answer["error"] else None for answer in self.answers]
+        return [error_of(answer) for answer in self.answers]
+
+
+def error_of(answer: dict[str, Any]) -> int | None:
+    """The code that an answer refuses with."""
+    return answer["error"][0] if answer["error"] else None
 
 
 async def receive(port: int, *chunks: bytes, limit_s: float) -> Reception:
@@ -45,7 +50,9 @@ async def receive(port: int, *chunks: bytes, limit_s: float) -> Reception:
                     await writer.drain()
                     await asyncio.sleep(0.02)
                 while line := await reader.readline():
-                    answers.append(json.loads(line))
+                    message = json.loads(line)
+                    if "method" not in message:
+                        answers.append(message)
             except ConnectionError:
                 # Closed while more was on its way: the rest of the answers may be lost with it.
                 pass
