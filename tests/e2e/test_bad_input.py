@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any, cast
 
 import pytest
+
 from pithead.coins.hashing import pow_hash
 from pithead.coins.node import RpcNode
 from pithead.coins.registry import chain_params
@@ -30,7 +31,6 @@ from pithead.coins.weight import bits_to_target
 from pithead.config import DevchainSettings, load
 from pithead.miner.demo import demo_address
 from pithead.up.datadir import FORMAT
-
 from tests.support.devchain import access_of
 from tests.support.manifests import variant, without_demo_miners
 from tests.support.pool import RunningPool, free_port, pithead

@@ -19,6 +19,7 @@ from typing import Any
 
 import psutil
 import pytest
+
 from pithead.coins.address import address_of_script
 from pithead.coins.block import parse_block
 from pithead.coins.hashing import pow_hash
@@ -43,7 +44,6 @@ from pithead.miner.record import Answer, SubmitRecord
 from pithead.miner.worker import WorkerSpec
 from pithead.rpc import channel
 from pithead.up.report import running
-
 from tests.support.manifests import variant, without_demo_miners
 from tests.support.pool import RunningPool, free_port, pithead
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from pithead.coins.address import address_of_script
 from pithead.coins.block import parse_block
 from pithead.coins.node import RpcNode
@@ -31,7 +32,6 @@ from pithead.miner.fleet import Fleet
 from pithead.miner.worker import WorkerSpec
 from pithead.rpc import channel
 from pithead.up.report import running
-
 from tests.support.litecoind import Litecoind
 from tests.support.manifests import variant, without_demo_miners
 from tests.support.pool import RunningPool, free_port, pithead

@@ -6,13 +6,13 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
+
 from pithead.coins.hashing import block_hash
 from pithead.coins.node import RpcNode
 from pithead.coins.registry import chain_params
 from pithead.config import LimitSettings
 from pithead.stratum.failures import PortUnusable
 from pithead.stratum.service import run
-
 from tests.support.devchain import DevchainTask, devchain_settings
 from tests.support.edge import RunningEdge, address, edge_settings, running_edge
 from tests.support.stratum_client import StratumClient

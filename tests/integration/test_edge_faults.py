@@ -5,11 +5,11 @@ import random
 from pathlib import Path
 
 import pytest
+
 from pithead.coins.block import parse_block
 from pithead.coins.job import parse_coinbase_mark
 from pithead.coins.registry import chain_params
 from pithead.stratum.service import run
-
 from tests.support.devchain import DevchainProcess, DevchainTask, devchain_settings
 from tests.support.edge import (
     EdgeProcess,

@@ -7,9 +7,9 @@ from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
+
 from pithead.coins.node import NodeAddress, NodeUnreachable, RpcNode
 from pithead.coins.wallet import NodeWallet
-
 from tests.support.litecoind import PASSWORD, USER, Litecoind, free_port
 from tests.support.node_contract import NodeContract, Rig
 from tests.support.rigs import litecoin_rig

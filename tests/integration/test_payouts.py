@@ -17,6 +17,7 @@ from typing import Any
 
 import grpc.aio
 import pytest
+
 from pithead.coins.address import address_of_script, script_of_address
 from pithead.coins.block import Block, parse_block
 from pithead.coins.script import p2pkh, p2wpkh
@@ -51,7 +52,6 @@ from pithead.rpc import channel
 from pithead.shares.service import run as run_shares
 from pithead.store import open_store
 from pithead.store.migrate import migrate
-
 from tests.support.litecoind import Litecoind
 from tests.support.node_contract import SOMEBODY, Rig
 from tests.support.rigs import devchain_rig, litecoin_rig

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 import pytest
+
 from pithead.coins.block import parse_block_coinbase
 from pithead.coins.hashing import pow_hash
 from pithead.coins.job import coinbase_value_to, make_job, pool_tag
@@ -55,7 +56,6 @@ from pithead.rpc import channel
 from pithead.shares.service import run as run_shares
 from pithead.store import open_store
 from pithead.store.migrate import migrate_all
-
 from tests.support.devchain import DevchainTask, devchain_settings
 from tests.support.edge import POOL, address, edge_settings, running_edge
 from tests.support.litecoind import free_port

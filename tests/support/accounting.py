@@ -3,6 +3,9 @@
 from pathlib import Path
 from types import TracebackType
 
+from sqlalchemy import Connection, event, select, update
+from sqlalchemy.ext.asyncio import AsyncEngine
+
 from pithead.log.file_log import FileLog
 from pithead.log.share_log import LogWriter
 from pithead.log.topics import shares_topic
@@ -12,9 +15,6 @@ from pithead.shares.pools import Pool
 from pithead.shares.sealer import Sealer
 from pithead.shares.states import SegmentState
 from pithead.store import reading, transaction
-from sqlalchemy import Connection, event, select, update
-from sqlalchemy.ext.asyncio import AsyncEngine
-
 from tests.support.shares import MINUTE_MS, POOL, make_store, producer_id
 
 NOW_MS = 10 * MINUTE_MS

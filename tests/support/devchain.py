@@ -14,7 +14,6 @@ from types import TracebackType
 
 from pithead.coins.node import NodeAddress, NodeError, RpcNode
 from pithead.config import DevchainSettings, store
-
 from tests.support.litecoind import free_port
 
 USER = "pithead"

@@ -31,7 +31,6 @@ from pithead.log.topics import blocks_topic, shares_topic
 from pithead.process import run_service
 from pithead.rpc import channel
 from pithead.stratum.service import run
-
 from tests.support.litecoind import free_port
 
 POOL = "default.quick"

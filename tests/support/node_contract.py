@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from hashlib import sha256
 
 import pytest
+
 from pithead.coins.block import parse_block
 from pithead.coins.hashing import block_hash, pow_hash
 from pithead.coins.job import Work, parse_coinbase_mark, pool_tag
@@ -25,7 +26,6 @@ from pithead.coins.node import (
 from pithead.coins.params import ChainParams
 from pithead.coins.script import p2wpkh
 from pithead.coins.template import Template
-
 from tests.support.litecoind import free_port
 
 TAG = pool_tag("contract")

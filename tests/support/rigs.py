@@ -6,7 +6,6 @@ from pathlib import Path
 
 from pithead.coins.node import NodeAddress, RpcNode
 from pithead.coins.registry import chain_params
-
 from tests.support.devchain import DevchainTask, devchain_settings
 from tests.support.node_contract import Rig
 

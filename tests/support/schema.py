@@ -4,9 +4,10 @@ from pathlib import Path
 
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
+from sqlalchemy import Connection, MetaData
+
 from pithead.store import open_store, reading
 from pithead.store.migrate import head, migrate
-from sqlalchemy import Connection, MetaData
 
 
 async def assert_schema_is_migrated(

@@ -4,6 +4,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from sqlalchemy.ext.asyncio import AsyncEngine
+
 from pithead.coins.address import address_of_script
 from pithead.coins.registry import chain_params
 from pithead.coins.script import p2wpkh
@@ -19,7 +21,6 @@ from pithead.log.codec import encode_batch
 from pithead.shares.pools import Pool, register
 from pithead.shares.schema import METADATA
 from pithead.store import open_store, transaction
-from sqlalchemy.ext.asyncio import AsyncEngine
 
 POOL = "default.test"
 COIN = "devchain/regtest"

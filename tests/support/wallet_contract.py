@@ -7,6 +7,7 @@ import asyncio
 import itertools
 
 import pytest
+
 from pithead.coins.address import address_of_script, script_of_address
 from pithead.coins.block import parse_block
 from pithead.coins.script import p2pkh, p2sh, p2wpkh
@@ -20,7 +21,6 @@ from pithead.coins.wallet import (
     SignedTx,
     WalletTx,
 )
-
 from tests.support.node_contract import SOMEBODY, Rig
 
 PAYEE = p2wpkh(b"payee number one....")

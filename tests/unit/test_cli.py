@@ -5,6 +5,7 @@ from pathlib import Path
 import click
 import pytest
 from click.testing import CliRunner
+
 from pithead.cli import main
 
 pytestmark = pytest.mark.gate

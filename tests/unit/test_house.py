@@ -101,3 +101,21 @@ def test_no_path_of_one_machine_is_committed() -> None:
         and pattern.search((ROOT / name).read_text(errors="replace"))
     ]
     assert not found
+
+
+def test_documents_name_only_files_that_exist() -> None:
+    documents = [
+        ROOT / "README.md",
+        ROOT / "CONTRIBUTING.md",
+        *sorted((ROOT / "docs").glob("*.md")),
+    ]
+    missing = []
+    for document in documents:
+        text = document.read_text()
+        named = re.findall(r"`((?:tests|docs|examples|workloads|tools)/[\w./-]+)`", text)
+        linked = re.findall(r"\]\(([\w./-]+)(?:#[\w-]+)?\)", text)
+        missing += [f"{document.name}: {name}" for name in named if not (ROOT / name).exists()]
+        missing += [
+            f"{document.name}: {name}" for name in linked if not (document.parent / name).exists()
+        ]
+    assert not missing

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
+
 from pithead.coins.address import address_of_script
 from pithead.coins.bitcoin_family import LITECOIN
 from pithead.coins.block import parse_block
@@ -15,7 +16,6 @@ from pithead.coins.job import Job, Mark, Work, parse_coinbase_mark, pool_tag
 from pithead.coins.node import RpcNode
 from pithead.coins.sign import PrivateKey, sign_tx
 from pithead.coins.tx import OutPoint, Tx, TxIn, TxOut, parse_tx
-
 from tests.support.litecoind import NOBODY, Litecoind
 
 pytestmark = [pytest.mark.gate, pytest.mark.needs("litecoind")]

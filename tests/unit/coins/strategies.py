@@ -3,6 +3,7 @@
 from typing import Any
 
 from hypothesis import strategies as st
+
 from pithead.coins.bitcoin_family import BITCOIN, DEVCHAIN, LITECOIN
 from pithead.coins.params import ChainParams
 from pithead.coins.script import WITNESS_COMMITMENT_PREFIX

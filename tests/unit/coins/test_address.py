@@ -4,6 +4,7 @@ import base58
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from pithead.coins import script
 from pithead.coins.address import (
     AddressError,
@@ -13,7 +14,6 @@ from pithead.coins.address import (
 )
 from pithead.coins.bitcoin_family import BITCOIN, LITECOIN
 from pithead.coins.params import ChainParams
-
 from tests.unit.coins.strategies import BTC, CHAINS, DVC, LTC_REGTEST
 
 pytestmark = pytest.mark.gate

@@ -3,6 +3,7 @@
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from pithead.coins.bech32 import Bech32Error, Encoding, decode, encode, from_words, to_words
 
 pytestmark = pytest.mark.gate

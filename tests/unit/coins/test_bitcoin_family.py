@@ -1,8 +1,8 @@
 """The constants of the coins that ship, against the reference nodes' chain parameters."""
 
 import pytest
-from pithead.coins.params import ChainParams
 
+from pithead.coins.params import ChainParams
 from tests.unit.coins.strategies import CHAINS, DVC
 
 pytestmark = pytest.mark.gate

@@ -3,6 +3,7 @@
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from pithead.coins.block import (
     Block,
     BlockError,
@@ -12,7 +13,6 @@ from pithead.coins.block import (
     parse_header,
 )
 from pithead.coins.tx import Tx
-
 from tests.unit.coins.strategies import BTC, LTC_REGTEST, coinbases, hashes, transactions, u32
 from tests.unit.coins.vectors import (
     BITCOIN_170_TX,

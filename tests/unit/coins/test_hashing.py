@@ -1,10 +1,10 @@
 """Hashes and PoW against the chains' own first blocks."""
 
 import pytest
+
 from pithead.coins.bitcoin_family import LITECOIN
 from pithead.coins.hashing import block_hash, hash160, pow_function, pow_hash, sha256d
 from pithead.coins.weight import bits_to_target
-
 from tests.unit.coins.strategies import BTC
 from tests.unit.coins.vectors import (
     BITCOIN_BLOCK_1_HASH,

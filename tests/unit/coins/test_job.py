@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from pithead.coins.block import BlockHeader, parse_block
 from pithead.coins.job import (
     Job,
@@ -21,7 +22,6 @@ from pithead.coins.job import (
 from pithead.coins.script import height_push, p2wpkh, parse_height, push
 from pithead.coins.template import parse_template
 from pithead.coins.tx import NULL_HASH, NULL_INDEX, OutPoint, Tx, TxIn, TxOut, merkle_root, parse_tx
-
 from tests.unit.coins.strategies import (
     LTC_REGTEST,
     coinbases,

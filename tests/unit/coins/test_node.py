@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import uvloop
+
 from pithead.coins import node as node_module
 from pithead.coins.node import (
     NodeAddress,
@@ -22,7 +23,6 @@ from pithead.coins.node import (
     RpcNode,
 )
 from pithead.coins.registry import chain_params
-
 from tests.support.node_contract import NodeContract, Rig, solve
 from tests.support.rigs import devchain_rig
 

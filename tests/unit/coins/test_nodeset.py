@@ -12,12 +12,12 @@ from pathlib import Path
 from typing import TypeVar
 
 import pytest
+
 from pithead.coins.node import NodeError, RpcFault, RpcNode
 from pithead.coins.nodeset import Announced, Confirmed, Event, NodeSet
 from pithead.coins.registry import chain_params
 from pithead.coins.template import Template
 from pithead.config import NodeSettings
-
 from tests.support.devchain import DevchainTask, devchain_settings
 from tests.support.node_contract import solve
 

@@ -5,11 +5,11 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from pithead.coins.job import make_job, pool_tag
 from pithead.coins.notify import NotifyError, header_from_notify, parse_notify
 from pithead.coins.script import p2wpkh
 from pithead.coins.template import parse_template
-
 from tests.unit.coins.strategies import LTC_REGTEST, template_replies, template_reply, u32
 
 pytestmark = pytest.mark.gate

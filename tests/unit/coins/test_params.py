@@ -1,8 +1,8 @@
 """The constants of the chains, and the arithmetic that fixes each chain's shift."""
 
 import pytest
-from pithead.coins.params import ChainParams
 
+from pithead.coins.params import ChainParams
 from tests.unit.coins.strategies import BTC, CHAINS, LTC_REGTEST
 
 pytestmark = pytest.mark.gate

@@ -3,6 +3,7 @@
 import hypothesis.strategies as st
 import pytest
 from hypothesis import given
+
 from pithead.coins.payment import Coin, fee_of, ordered, payment, select, weight_bound
 from pithead.coins.script import p2pkh, p2wpkh
 from pithead.coins.sign import PrivateKey, sign_tx

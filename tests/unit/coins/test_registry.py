@@ -4,6 +4,7 @@ from importlib.metadata import EntryPoint
 from pathlib import Path
 
 import pytest
+
 from pithead.coins.bitcoin_family import LITECOIN
 from pithead.coins.registry import GROUP, BrokenCoin, UnknownCoin, chain_params, coin_names
 

@@ -5,9 +5,9 @@ from collections.abc import Callable
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from pithead.coins import script
 from pithead.coins.tx import parse_tx
-
 from tests.unit.coins.vectors import BITCOIN_328014_COINBASE
 
 pytestmark = pytest.mark.gate

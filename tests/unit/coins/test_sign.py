@@ -6,6 +6,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import utils
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from pithead.coins.hashing import sha256d
 from pithead.coins.params import ChainParams
 from pithead.coins.script import p2sh, push, pushes
@@ -26,7 +27,6 @@ from pithead.coins.sign import (
     wif_of_key,
 )
 from pithead.coins.tx import OutPoint, Tx, TxIn, TxOut, parse_tx
-
 from tests.unit.coins.strategies import BTC, CHAINS
 from tests.unit.coins.vectors import (
     BIP143_PUBLIC,

@@ -5,10 +5,10 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from pithead.coins.script import WITNESS_COMMITMENT_PREFIX
 from pithead.coins.template import TemplateError, parse_template
 from pithead.coins.tx import OutPoint, Tx, TxIn, TxOut
-
 from tests.unit.coins.strategies import BTC, LTC_REGTEST, template_replies, template_reply
 
 pytestmark = pytest.mark.gate

@@ -3,6 +3,7 @@
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from pithead.coins.job import merkle_root_of
 from pithead.coins.tx import (
     OutPoint,
@@ -17,7 +18,6 @@ from pithead.coins.tx import (
     parse_tx_at,
     varint,
 )
-
 from tests.unit.coins.strategies import hashes, transactions
 from tests.unit.coins.vectors import (
     BIP143_TX,

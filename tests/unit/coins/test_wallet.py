@@ -4,8 +4,8 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
-from pithead.coins.wallet import NodeWallet
 
+from pithead.coins.wallet import NodeWallet
 from tests.support.node_contract import SOMEBODY, Rig
 from tests.support.rigs import devchain_rig
 from tests.support.wallet_contract import WalletContract, empty_wallet, wallet

@@ -10,6 +10,7 @@ from fractions import Fraction
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from pithead.coins.params import ChainParams
 from pithead.coins.weight import (
     TARGET_MAX,
@@ -23,7 +24,6 @@ from pithead.coins.weight import (
     weight_of_difficulty,
     weight_of_target,
 )
-
 from tests.unit.coins.strategies import BTC, CHAINS, DVC, LTC_REGTEST
 
 pytestmark = pytest.mark.gate

@@ -3,8 +3,9 @@
 from pathlib import Path
 
 import pytest
-from pithead.config.paths import RuntimePaths
 from sqlalchemy import make_url
+
+from pithead.config.paths import RuntimePaths
 
 pytestmark = pytest.mark.gate
 

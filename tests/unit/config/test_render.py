@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from pithead.coins.registry import chain_params
 from pithead.coins.weight import bits_to_target, expected_hashes, weight_of_difficulty
 from pithead.config import (

@@ -7,11 +7,11 @@ given the main chain's blocks alone.
 import hypothesis.strategies as st
 import pytest
 from hypothesis import given, settings
+
 from pithead.coins.block import Block
 from pithead.coins.tx import OutPoint, TxOut
 from pithead.devchain.chain import Chain, Changes, Entry
 from pithead.devchain.rules import Rejected
-
 from tests.unit.devchain.builder import (
     KEY,
     MATURITY,

@@ -1,6 +1,7 @@
 """Faults on request."""
 
 import pytest
+
 from pithead.devchain.faults import Faults, hits
 
 pytestmark = pytest.mark.gate

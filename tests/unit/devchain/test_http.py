@@ -10,6 +10,7 @@ from typing import Any
 
 import aiohttp
 import pytest
+
 from pithead.coins.node import (
     NodeGarbled,
     NodeNotConnected,
@@ -21,7 +22,6 @@ from pithead.coins.node import (
 from pithead.devchain.service import run
 from pithead.devchain.state import StoreFailed
 from pithead.devchain.store import Step, Store
-
 from tests.support.devchain import access_of, devchain_settings, until_serving
 from tests.support.node_contract import Rig
 from tests.support.rigs import devchain_rig

@@ -1,10 +1,10 @@
 """A wallet's keys, what concerns it, and its signing."""
 
 import pytest
+
 from pithead.coins.sign import verify_input
 from pithead.coins.tx import OutPoint, Tx, TxIn, TxOut
 from pithead.devchain.keys import Keys
-
 from tests.unit.devchain.builder import OTHER_KEY, PARAMS, coinbase_of
 
 pytestmark = pytest.mark.gate

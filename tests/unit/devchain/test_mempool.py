@@ -1,11 +1,11 @@
 """What the mempool takes, keeps through moves of the chain, and gives to templates."""
 
 import pytest
+
 from pithead.coins.tx import OutPoint, Tx, TxOut
 from pithead.devchain.chain import Chain, Changes
 from pithead.devchain.mempool import Mempool, commitment_script
 from pithead.devchain.rules import Rejected, Utxo
-
 from tests.unit.devchain.builder import (
     KEY,
     MATURITY,

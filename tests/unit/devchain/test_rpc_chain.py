@@ -4,9 +4,9 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
+
 from pithead.coins.block import parse_header
 from pithead.coins.node import RpcFault
-
 from tests.support.node_contract import Rig
 from tests.support.rigs import devchain_rig
 

@@ -5,10 +5,10 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
+
 from pithead.coins.node import RpcFault
 from pithead.coins.wallet import NodeWallet
 from pithead.devchain import rpc_mining
-
 from tests.support.node_contract import SOMEBODY, Rig, solve
 from tests.support.rigs import devchain_rig
 

@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from pithead.coins.node import RpcFault
 
+from pithead.coins.node import RpcFault
 from tests.support.node_contract import Rig
 from tests.support.rigs import devchain_rig
 

@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 import pytest
+
 from pithead.coins.block import Block
 from pithead.coins.tx import OutPoint, Tx, TxIn, TxOut
 from pithead.devchain.chain import Chain
@@ -15,7 +16,6 @@ from pithead.devchain.rules import (
     check_tx,
     is_final,
 )
-
 from tests.unit.devchain.builder import (
     BITS,
     KEY,

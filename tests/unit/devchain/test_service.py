@@ -6,13 +6,13 @@ import time
 from pathlib import Path
 
 import pytest
+
 from pithead.coins.address import script_of_address
 from pithead.coins.node import NodeError, RpcNode
 from pithead.coins.registry import chain_params
 from pithead.coins.wallet import NodeWallet
 from pithead.config import SettingsError
 from pithead.devchain.service import run
-
 from tests.support.devchain import DevchainProcess, DevchainTask, devchain_settings
 from tests.support.node_contract import SOMEBODY, solve
 

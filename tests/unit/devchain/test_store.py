@@ -4,12 +4,12 @@ import sqlite3
 from pathlib import Path
 
 import pytest
+
 from pithead.coins.tx import OutPoint
 from pithead.config import SettingsError
 from pithead.devchain.chain import Chain, Changes
 from pithead.devchain.rules import Utxo
 from pithead.devchain.store import Step, Store
-
 from tests.unit.devchain.builder import BITS, MATURITY, PARAMS
 
 pytestmark = pytest.mark.gate

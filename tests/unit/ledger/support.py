@@ -4,10 +4,11 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+from sqlalchemy.ext.asyncio import AsyncEngine
+
 from pithead.ledger.book import Book, BookKind, Entry, Leg
 from pithead.store import open_store
 from pithead.store.migrate import migrate
-from sqlalchemy.ext.asyncio import AsyncEngine
 
 COIN = "devchain/regtest"
 CHAIN = Book(BookKind.CHAIN, "")

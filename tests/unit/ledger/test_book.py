@@ -6,6 +6,7 @@ import random
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from pithead.contracts import ledger_pb2
 from pithead.ledger.book import (
     AMOUNT_MAX,
@@ -27,7 +28,6 @@ from pithead.ledger.book import (
     check_entry,
     compare,
 )
-
 from tests.unit.ledger.support import CHAIN, COIN, FEE, entry, hold, payable
 
 pytestmark = pytest.mark.gate

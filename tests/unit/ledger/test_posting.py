@@ -14,6 +14,7 @@ import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
+
 from pithead.ledger.book import (
     Book,
     BookKind,
@@ -26,7 +27,6 @@ from pithead.ledger.book import (
 )
 from pithead.ledger.posting import CHUNK, PAGE, Ledger
 from pithead.ledger.verify import verify
-
 from tests.unit.ledger.support import CHAIN, COIN, FEE, database, entry, hold, payable
 
 pytestmark = pytest.mark.gate

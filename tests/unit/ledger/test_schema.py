@@ -3,8 +3,8 @@
 from pathlib import Path
 
 import pytest
-from pithead.ledger.schema import METADATA, REVISION
 
+from pithead.ledger.schema import METADATA, REVISION
 from tests.support.schema import assert_schema_is_migrated
 
 pytestmark = pytest.mark.gate

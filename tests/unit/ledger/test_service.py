@@ -8,13 +8,13 @@ from pathlib import Path
 import grpc
 import grpc.aio
 import pytest
+
 from pithead.config import LedgerSettings, Unusable
 from pithead.contracts import ledger_pb2, ledger_pb2_grpc
 from pithead.ledger.metrics import REFUSALS
 from pithead.ledger.service import run
 from pithead.rpc import channel
 from pithead.store.migrate import migrate
-
 from tests.unit.ledger.support import COIN, url_of
 
 pytestmark = pytest.mark.gate

@@ -5,10 +5,10 @@ import sqlite3
 from pathlib import Path
 
 import pytest
+
 from pithead.ledger.posting import Ledger
 from pithead.ledger.verify import Difference, verify
 from pithead.store import open_store
-
 from tests.unit.ledger.support import CHAIN, FEE, database, entry, hold, payable, url_of
 
 pytestmark = pytest.mark.gate

@@ -6,6 +6,7 @@ A subclass gives the fixture `share_log`: an empty log that nobody else uses.
 import asyncio
 
 import pytest
+
 from pithead.log.errors import BadName, LogBusy, LogClosed, LogPositionInvalid, RecordTooLarge
 from pithead.log.share_log import LogReader, LogRecord, ShareLog
 

@@ -6,6 +6,7 @@ import zlib
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from pithead.log.chunk import (
     CHUNK_FORMAT,
     FRAME_BYTES,

@@ -2,10 +2,10 @@
 
 import numpy as np
 import pytest
+
 from pithead.contracts.share_log_pb2 import ShareBatch
 from pithead.log.codec import BatchError, encode_batch
 from pithead.log.columns import columns_of, decode_columns
-
 from tests.unit.log.test_codec import good_batch
 
 pytestmark = pytest.mark.gate

@@ -4,6 +4,7 @@ import os
 from pathlib import Path
 
 import pytest
+
 from pithead.log.disk import SystemDisk, sync_directory
 
 pytestmark = pytest.mark.gate

@@ -1,6 +1,7 @@
 """Errors say where, what and the remedy, and carry their data."""
 
 import pytest
+
 from pithead.log import errors
 from pithead.log.errors import LogError
 

@@ -12,9 +12,9 @@ import time
 from pathlib import Path
 
 import pytest
+
 from pithead.log.errors import LogBusy, LogTruncated
 from pithead.log.file_log import FileLog
-
 from tests.unit.log import children
 from tests.unit.log.contract import PARTITION, TOPIC, ShareLogContract, read_all
 

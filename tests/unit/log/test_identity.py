@@ -5,6 +5,7 @@ import uuid
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from pithead.log.identity import minted_ms, uuid7
 
 pytestmark = pytest.mark.gate

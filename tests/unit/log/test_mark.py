@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from pithead.log.disk import SystemDisk
 from pithead.log.mark import DurableMark, decode_mark, encode_mark
 

@@ -1,6 +1,7 @@
 """Which names can be topics and partitions."""
 
 import pytest
+
 from pithead.log.errors import BadName
 from pithead.log.names import check_name, is_name
 

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from pithead.log.chunk import CHUNK_FORMAT, HEADER_BYTES, MAGIC, chunk_name, frame_size
 from pithead.log.disk import SystemDisk
 from pithead.log.errors import (
@@ -27,7 +28,6 @@ from pithead.log.mark import encode_mark
 from pithead.log.partition import PartitionFiles, chunk_bases
 from pithead.log.reader import FileReader
 from pithead.log.share_log import LogRecord
-
 from tests.unit.log.contract import read_all
 from tests.unit.log.faults import IO_ERROR, NO_SPACE, FailingDisk
 

@@ -5,13 +5,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+
 from pithead.log import reader as reader_module
 from pithead.log.disk import SystemDisk
 from pithead.log.errors import LogPositionInvalid
 from pithead.log.file_log import FileLog
 from pithead.log.partition import PartitionFiles
 from pithead.log.reader import FileReader
-
 from tests.unit.log.contract import read_all
 
 pytestmark = pytest.mark.gate

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+
 from pithead.log.file_log import FileLog
 from pithead.log.share_log import LogReader, LogRecord, LogWriter, ShareLog
 

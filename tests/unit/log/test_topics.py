@@ -1,6 +1,7 @@
 """Names of topics and versions of records."""
 
 import pytest
+
 from pithead.log import topics
 from pithead.log.topics import FORMAT, accepts, blocks_topic, shares_topic
 

@@ -4,11 +4,11 @@ import asyncio
 from pathlib import Path
 
 import pytest
+
 from pithead.log import writer as writer_module
 from pithead.log.errors import LogBroken, LogFull, LogOverloaded
 from pithead.log.file_log import FileLog
 from pithead.log.writer import QUEUE_BYTES_MAX, FileWriter
-
 from tests.unit.log.contract import read_all
 from tests.unit.log.faults import IO_ERROR, NO_SPACE, FailingDisk
 

@@ -4,6 +4,7 @@ import copy
 from typing import Any
 
 import yaml
+
 from pithead.manifests import ManifestErrors, Manifests, parse_manifests
 
 Object = dict[str, Any]

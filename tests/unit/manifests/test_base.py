@@ -8,12 +8,12 @@ the rule's CEL at that structure.
 from typing import Any
 
 import pytest
+from pydantic import ValidationError
+
 from pithead.manifests.base import Metadata, Shape
 from pithead.manifests.changes import item_of, shape_of
 from pithead.manifests.crds import KINDS, crd
 from pithead.manifests.pool import DifficultyBounds
-from pydantic import ValidationError
-
 from tests.unit.manifests.samples import (
     endpoint,
     listener,

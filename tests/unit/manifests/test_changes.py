@@ -4,6 +4,7 @@ import copy
 from typing import Any
 
 import pytest
+
 from pithead.manifests.base import Shape
 from pithead.manifests.changes import changes, refused_changes, shape_of
 from pithead.manifests.crds import KINDS, crd
@@ -12,7 +13,6 @@ from pithead.manifests.fields import Change
 from pithead.manifests.pool import MiningPool
 from pithead.manifests.reference import Row, rows
 from pithead.manifests.scheme import RewardScheme
-
 from tests.unit.manifests.samples import endpoint, listener, node, pool, scheme
 
 pytestmark = pytest.mark.gate

@@ -3,8 +3,8 @@
 from typing import Any
 
 import pytest
-from pithead.manifests.checks import coins_text
 
+from pithead.manifests.checks import coins_text
 from tests.unit.manifests.samples import (
     endpoint,
     listener,

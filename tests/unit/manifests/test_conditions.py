@@ -3,6 +3,8 @@
 from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
+from pydantic import ValidationError
+
 from pithead.manifests.conditions import (
     MESSAGE_LENGTH_MAX,
     READY,
@@ -10,7 +12,6 @@ from pithead.manifests.conditions import (
     Condition,
     set_condition,
 )
-from pydantic import ValidationError
 
 pytestmark = pytest.mark.gate
 

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 import yaml
-from pithead.manifests.crds import KINDS, crd, crd_documents
 
+from pithead.manifests.crds import KINDS, crd, crd_documents
 from tests.unit.manifests.test_base import crd_rules
 
 pytestmark = pytest.mark.gate

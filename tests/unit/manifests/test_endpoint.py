@@ -1,8 +1,8 @@
 """CoinEndpoint: defaults and what stays absent."""
 
 import pytest
-from pithead.manifests.endpoint import CoinEndpoint
 
+from pithead.manifests.endpoint import CoinEndpoint
 from tests.unit.manifests.samples import endpoint, node
 
 pytestmark = pytest.mark.gate

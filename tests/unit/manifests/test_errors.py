@@ -1,6 +1,7 @@
 """How problems print."""
 
 import pytest
+
 from pithead.manifests.errors import ManifestErrors, Problem, cut, path_text, shown
 
 pytestmark = pytest.mark.gate

@@ -7,9 +7,10 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import TypeAdapter, ValidationError
+
 from pithead.manifests import fields
 from pithead.manifests.fields import Text
-from pydantic import TypeAdapter, ValidationError
 
 pytestmark = pytest.mark.gate
 

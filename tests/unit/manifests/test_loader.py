@@ -3,10 +3,10 @@
 from pathlib import Path
 
 import pytest
+
 from pithead.manifests import ManifestErrors, load_manifests
 from pithead.manifests.loader import FILES_MAX
 from pithead.manifests.source import FILE_BYTES_MAX
-
 from tests.unit.manifests.samples import endpoint, pool, put, scheme, text
 
 pytestmark = pytest.mark.gate

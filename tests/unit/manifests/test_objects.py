@@ -3,9 +3,9 @@
 from decimal import Decimal
 
 import pytest
+
 from pithead.manifests.objects import DEMO_MINERS_MAX, demo_hashrates
 from pithead.manifests.pool import MiningPool
-
 from tests.unit.manifests.samples import endpoint, listener, load, node, pool, put, scheme, secret
 
 pytestmark = pytest.mark.gate

@@ -1,8 +1,8 @@
 """MiningPool: defaults, ids and the default scheme."""
 
 import pytest
-from pithead.manifests.pool import MiningPool
 
+from pithead.manifests.pool import MiningPool
 from tests.unit.manifests.samples import listener, pool, put
 
 pytestmark = pytest.mark.gate

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+
 from pithead.manifests.crds import KINDS
 from pithead.manifests.reference import manifest_page, rows
 

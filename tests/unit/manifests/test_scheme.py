@@ -6,9 +6,9 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from pithead.manifests.scheme import RewardScheme, canonical_parameters, revision_of
 from pithead.rewards.scheme import parse_canonical, scheme_for
-
 from tests.unit.manifests.samples import scheme
 
 pytestmark = pytest.mark.gate

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from pithead.manifests.source import (
     DEPTH_MAX,
     FILE_BYTES_MAX,

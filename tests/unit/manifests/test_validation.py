@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from pithead.manifests import ManifestErrors, parse_manifests
 
+from pithead.manifests import ManifestErrors, parse_manifests
 from tests.unit.manifests.samples import (
     FILE,
     endpoint,

@@ -7,11 +7,11 @@ import sys
 from collections import Counter
 
 import pytest
+
 from pithead.miner.command import mine, summary
 from pithead.miner.fleet import Fleet
 from pithead.miner.record import Tally
 from pithead.miner.worker import WorkerSpec
-
 from tests.unit.miner.pool import TinyPool
 from tests.unit.miner.test_worker import LIMIT_S, until
 

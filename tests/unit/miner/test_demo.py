@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 import pytest
+
 from pithead.coins.address import script_of_address
 from pithead.coins.registry import chain_params
 from pithead.coins.sign import verify_signature

@@ -1,6 +1,7 @@
 """Addresses of pools, and the rule by which a miner lets itself be sent elsewhere."""
 
 import pytest
+
 from pithead.miner.endpoint import BadUrl, Endpoint, parse_url, reconnect_target
 
 pytestmark = pytest.mark.gate

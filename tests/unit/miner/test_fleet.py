@@ -4,11 +4,11 @@ import asyncio
 from collections import Counter
 
 import pytest
+
 from pithead.miner.endpoint import BadUrl
 from pithead.miner.fleet import Fleet, run_fleet
 from pithead.miner.record import Answer, SubmitRecord
 from pithead.miner.worker import WorkerSpec
-
 from tests.unit.miner.pool import TinyPool
 from tests.unit.miner.test_worker import LIMIT_S, until
 

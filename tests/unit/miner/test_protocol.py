@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from pithead.coins.params import DIFF1_SHA256D
 from pithead.miner.protocol import (
     LINE_BYTES_MAX,
@@ -27,7 +28,6 @@ from pithead.stratum import encoding
 from pithead.stratum.errors import Code
 from pithead.stratum.messages import AuthorizeAsked, SubmitAsked, Subscribed
 from pithead.stratum.protocol import ProtocolLimits, ServerProtocol
-
 from tests.unit.miner.pool import MASK, job_of, line
 
 pytestmark = pytest.mark.gate

@@ -1,9 +1,9 @@
 """Records of shares and their sums."""
 
 import pytest
+
 from pithead.miner.record import Answer, Tally, record_of, total
 from pithead.miner.work import ALGORITHMS, Searcher
-
 from tests.unit.miner.pool import SALT, SERIAL
 from tests.unit.miner.test_work import work
 

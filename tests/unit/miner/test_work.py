@@ -6,6 +6,7 @@ from dataclasses import replace
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from pithead.coins.hashing import scrypt_pow, sha256d_pow
 from pithead.coins.notify import parse_notify
 from pithead.coins.weight import target_of_weight
@@ -19,7 +20,6 @@ from pithead.miner.work import (
     job_mark,
     roll_version,
 )
-
 from tests.unit.miner.pool import MASK, SALT, SERIAL, job_of
 
 pytestmark = pytest.mark.gate

@@ -14,12 +14,12 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from cryptography.x509.oid import NameOID
+
 from pithead.miner import worker as worker_module
 from pithead.miner.endpoint import Endpoint
 from pithead.miner.record import Answer, SubmitRecord
 from pithead.miner.work import ALGORITHMS
 from pithead.miner.worker import Worker, WorkerSpec
-
 from tests.unit.miner.pool import SALT, TinyPool, job_of, line
 
 pytestmark = pytest.mark.gate

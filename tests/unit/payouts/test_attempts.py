@@ -3,13 +3,13 @@
 from dataclasses import replace
 
 import pytest
+
 from pithead.coins.tx import OutPoint, Tx, TxIn, TxOut
 from pithead.coins.wallet import SignedTx
 from pithead.payouts.attempts import attempt_of, check_stored, common_inputs, is_dead
 from pithead.payouts.errors import OneSpendViolated
 from pithead.payouts.records import Adoption, Attempt, Payment, Payout
 from pithead.payouts.states import State
-
 from tests.unit.payouts.scripted import PARAMS, payee_script
 
 pytestmark = pytest.mark.gate

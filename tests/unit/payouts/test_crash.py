@@ -13,8 +13,8 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import pytest
-from pithead.payouts.states import State
 
+from pithead.payouts.states import State
 from tests.unit.payouts.scripted import payee_script
 from tests.unit.payouts.world import COIN, Killed, Killer, World, world
 

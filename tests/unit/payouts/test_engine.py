@@ -5,10 +5,10 @@ from pathlib import Path
 
 import msgspec
 import pytest
+
 from pithead.ledger.book import Book, BookKind, Entry, Leg
 from pithead.payouts.errors import AdoptRefused, NeighbourAway
 from pithead.payouts.states import State
-
 from tests.unit.payouts.scripted import payee_script
 from tests.unit.payouts.world import COIN, DEPTH, World, world
 

@@ -3,11 +3,11 @@
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from pithead.coins.payment import PAYMENT_WEIGHT_MAX, Coin, weight_bound
 from pithead.coins.tx import OutPoint, TxOut
 from pithead.payouts.plan import UNKNOWN, Account, Choice, choose, payout_id, reach
 from pithead.payouts.records import Isolation, Payment
-
 from tests.unit.payouts.scripted import PARAMS, payee_script
 
 pytestmark = pytest.mark.gate

@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from pithead.contracts.ledger_pb2 import Entry
 from pithead.ledger.book import check_entry
 from pithead.ledger.wire import entry_of

@@ -6,11 +6,11 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+
 from pithead.coins.tx import OutPoint
 from pithead.payouts.records import Adoption, Attempt, Payment, Payout
 from pithead.payouts.rows import RowMoved, Rows
 from pithead.payouts.states import Event, State, TransitionRefused
-
 from tests.unit.payouts.world import COIN, world
 
 pytestmark = pytest.mark.gate

@@ -8,6 +8,7 @@ import grpc
 import grpc.aio
 import msgspec
 import pytest
+
 from pithead.config import (
     CoinSettings,
     NodeSettings,

@@ -3,6 +3,7 @@
 import itertools
 
 import pytest
+
 from pithead.payouts.states import (
     ACTIVE,
     FINAL,

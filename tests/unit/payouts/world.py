@@ -13,6 +13,8 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+from sqlalchemy.ext.asyncio import AsyncEngine
+
 from pithead.coins.wallet import SignedTx
 from pithead.config import CoinSettings, NodeSettings, PayoutPolicy, WalletSettings
 from pithead.contracts import ledger_pb2
@@ -26,8 +28,6 @@ from pithead.payouts.plan import Account
 from pithead.payouts.rows import Rows
 from pithead.store import open_store
 from pithead.store.migrate import migrate
-from sqlalchemy.ext.asyncio import AsyncEngine
-
 from tests.unit.payouts.scripted import PARAMS, ScriptedChain, ScriptedWallet, payee_script
 
 COIN = "devchain/regtest"

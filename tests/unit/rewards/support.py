@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import grpc.aio
+
 from pithead.coins.block import BlockHeader, parse_header
 from pithead.coins.job import make_job, pool_tag
 from pithead.coins.node import ChainInfo, HeaderInfo, NodeUnreachable, Submission

@@ -5,6 +5,7 @@ from collections import Counter
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from pithead.contracts import ledger_pb2
 from pithead.rewards.booking import entry, entry_id, legs
 from pithead.rewards.pplns import Pplns

@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
+
 from pithead.coins.node import NodeUnreachable
 from pithead.rewards.database import (
     BlockRow,
@@ -20,7 +21,6 @@ from pithead.rewards.solved import read_solved
 from pithead.rewards.states import State
 from pithead.rewards.tracker import RESUBMIT_DELAY_MS_MIN, ChainRules, Tracker
 from pithead.rewards.watcher import SCAN_BLOCKS_MAX, UNKNOWN_REWIND, Watcher, watched_block
-
 from tests.unit.rewards.support import (
     COIN,
     OTHER_SCRIPT,

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+
 from pithead.contracts.share_log_pb2 import BlockRecord
 from pithead.log.file_log import FileLog
 from pithead.log.topics import blocks_topic
@@ -22,7 +23,6 @@ from pithead.rewards.metrics import CONSERVED_MONEY, RECORDS_REFUSED
 from pithead.rewards.solved import read_solved
 from pithead.rewards.states import State
 from pithead.rewards.watcher import watched_block
-
 from tests.unit.rewards.support import (
     COIN,
     GENESIS,

@@ -8,6 +8,7 @@ from random import Random
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from pithead.rewards.pplns import SCHEME, WEIGHT_MAX, Pplns
 from pithead.rewards.scheme import PPM, ParametersRefused, Split, Window, WindowCell
 

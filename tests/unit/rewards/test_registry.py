@@ -4,6 +4,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 
 import pytest
+
 from pithead.rewards.database import Database
 from pithead.rewards.registry import (
     SLOTS,
@@ -17,7 +18,6 @@ from pithead.rewards.registry import (
     revision_at,
 )
 from pithead.rewards.scheme import ParametersRefused, UnknownMethod, revision_of
-
 from tests.unit.rewards.support import COIN, POOL, PPLNS, rewards_database
 
 pytestmark = pytest.mark.gate

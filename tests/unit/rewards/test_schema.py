@@ -3,10 +3,10 @@
 from pathlib import Path
 
 import pytest
-from pithead.rewards.schema import METADATA, REVISION, REVISIONS, SCHEMES
 from sqlalchemy import delete, insert, update
 from sqlalchemy.exc import DatabaseError
 
+from pithead.rewards.schema import METADATA, REVISION, REVISIONS, SCHEMES
 from tests.support.schema import assert_schema_is_migrated
 from tests.unit.rewards.support import rewards_database
 

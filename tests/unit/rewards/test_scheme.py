@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from pithead.rewards.pplns import SCHEME
 from pithead.rewards.scheme import (
     PARAMETERS_BYTES_MAX,

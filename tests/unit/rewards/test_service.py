@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 import grpc
 import grpc.aio
 import pytest
+from sqlalchemy import text
+
 from pithead.config import CoinSettings, NodeSettings, PoolSettings, RewardsSettings, Unusable
 from pithead.contracts import rewards_pb2
 from pithead.contracts.rewards_pb2_grpc import RewardsStub
@@ -19,8 +21,6 @@ from pithead.rewards.service import run
 from pithead.rpc import channel
 from pithead.store import open_store, transaction
 from pithead.store.migrate import migrate
-from sqlalchemy import text
-
 from tests.unit.rewards.support import (
     COIN,
     GENESIS,

@@ -12,6 +12,9 @@ from typing import TYPE_CHECKING
 import grpc
 import grpc.aio
 import pytest
+from sqlalchemy import update
+from sqlalchemy.exc import DatabaseError
+
 from pithead.rewards.audit import Audited, recompute_splits
 from pithead.rewards.booking import entry
 from pithead.rewards.database import (
@@ -38,9 +41,6 @@ from pithead.rewards.splits import (
 )
 from pithead.rewards.states import Event, State, after
 from pithead.rewards.watcher import watched_block
-from sqlalchemy import update
-from sqlalchemy.exc import DatabaseError
-
 from tests.unit.rewards.support import (
     COIN,
     PARAMS,

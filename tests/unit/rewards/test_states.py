@@ -5,6 +5,7 @@ import itertools
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from pithead.contracts import rewards_pb2
 from pithead.rewards.booking import entry_id
 from pithead.rewards.states import (

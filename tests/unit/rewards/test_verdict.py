@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from pithead.rewards.states import Event, State, after
 from pithead.rewards.verdict import Finding, Tip, Verdict, Vote, events, judge
 

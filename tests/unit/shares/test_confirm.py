@@ -3,6 +3,8 @@
 from pathlib import Path
 
 import pytest
+from sqlalchemy import insert, select
+
 from pithead.coins.node import ChainInfo, HeaderInfo, NodeUnreachable
 from pithead.shares import schema
 from pithead.shares.chain import HubChain
@@ -10,8 +12,6 @@ from pithead.shares.confirm import Confirmer
 from pithead.shares.states import SegmentState
 from pithead.shares.verdict import PATIENCE_MS
 from pithead.store import reading, transaction
-from sqlalchemy import insert, select
-
 from tests.support.shares import BITS, COIN, make_store, parent
 
 pytestmark = pytest.mark.gate

@@ -16,6 +16,9 @@ import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from sqlalchemy import func, select, update
+from sqlalchemy.ext.asyncio import AsyncEngine
+
 from pithead.config import SlotSettings
 from pithead.shares import schema
 from pithead.shares.audit import recount
@@ -24,9 +27,6 @@ from pithead.shares.intake import PositionMoved
 from pithead.shares.pools import PoolConflict, register
 from pithead.shares.states import ProducerState
 from pithead.store import open_store, reading, transaction
-from sqlalchemy import func, select, update
-from sqlalchemy.ext.asyncio import AsyncEngine
-
 from tests.support.accounting import Bench
 from tests.support.shares import (
     COIN_SETTINGS,

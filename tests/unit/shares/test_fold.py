@@ -5,9 +5,9 @@ from collections import Counter
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from pithead.log.columns import columns_of
 from pithead.shares.fold import WEIGHT_SUM_MAX, CellKind, Fold, batch_weight
-
 from tests.support.shares import MINUTE_MS, Share, make_batch, producer_id
 
 pytestmark = pytest.mark.gate

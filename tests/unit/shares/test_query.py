@@ -10,14 +10,14 @@ from typing import NamedTuple
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from sqlalchemy import insert
+from sqlalchemy.ext.asyncio import AsyncEngine
+
 from pithead.shares import schema
 from pithead.shares.query import UnknownName, WindowQuestion, read_seals, read_window
 from pithead.shares.states import SegmentState
 from pithead.shares.window import AccountWeight, GroupKey
 from pithead.store import reading, transaction
-from sqlalchemy import insert
-from sqlalchemy.ext.asyncio import AsyncEngine
-
 from tests.support.shares import BITS, COIN, POOL, make_store, parent
 
 pytestmark = pytest.mark.gate

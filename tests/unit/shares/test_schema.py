@@ -3,13 +3,13 @@
 from pathlib import Path
 
 import pytest
+from sqlalchemy import text
+from sqlalchemy.exc import DBAPIError
+
 from pithead.shares.decisions import record
 from pithead.shares.schema import METADATA, REVISION
 from pithead.store import open_store, transaction
 from pithead.store.migrate import migrate
-from sqlalchemy import text
-from sqlalchemy.exc import DBAPIError
-
 from tests.support.schema import assert_schema_is_migrated
 from tests.support.shares import store_url
 

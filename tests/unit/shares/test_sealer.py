@@ -3,14 +3,14 @@
 from pathlib import Path
 
 import pytest
+from sqlalchemy import select
+
 from pithead.shares import schema
 from pithead.shares.audit import recount
 from pithead.shares.decisions import DecisionRefused, close_producer, decide_segment
 from pithead.shares.query import WindowQuestion, read_window
 from pithead.shares.states import ProducerState, SegmentState
 from pithead.store import reading, transaction
-from sqlalchemy import select
-
 from tests.support.accounting import Bench
 from tests.support.shares import POOL, Share, make_batch, parent, payload, producer_id
 

@@ -3,6 +3,7 @@
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from pithead.shares.seals import BURIED, Facts, Note, counting_height, passed, sealable
 
 pytestmark = pytest.mark.gate

@@ -10,6 +10,7 @@ import grpc
 import grpc.aio
 import msgspec
 import pytest
+
 from pithead.coins.node import RpcNode
 from pithead.config import NodeSettings, SharesSettings, Unusable
 from pithead.contracts import accounting_pb2 as pb
@@ -19,7 +20,6 @@ from pithead.log.topics import shares_topic
 from pithead.rpc import channel
 from pithead.shares.service import run
 from pithead.store.migrate import migrate
-
 from tests.support.devchain import DevchainTask, devchain_settings
 from tests.support.shares import (
     COIN,

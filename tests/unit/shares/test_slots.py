@@ -1,6 +1,7 @@
 """The slot table."""
 
 import pytest
+
 from pithead.shares.slots import SlotRevision, SlotTable, SlotUnknown
 
 pytestmark = pytest.mark.gate

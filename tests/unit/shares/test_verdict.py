@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 import pytest
+
 from pithead.shares.states import SegmentState
 from pithead.shares.verdict import PATIENCE_MS, Header, judge
 

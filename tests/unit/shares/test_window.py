@@ -6,6 +6,7 @@ from hashlib import sha256
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from pithead.shares.window import AccountWeight, Cut, GroupKey, cut, late_group, window_hash
 
 pytestmark = pytest.mark.gate

@@ -5,10 +5,11 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
-from pithead.store import open_store, reading, transaction
 from sqlalchemy import text
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncEngine
+
+from pithead.store import open_store, reading, transaction
 
 pytestmark = pytest.mark.gate
 

@@ -4,8 +4,10 @@ import asyncio
 import sys
 from pathlib import Path
 
-import pithead
 import pytest
+from sqlalchemy import text
+
+import pithead
 from pithead.store import (
     StoreTooNew,
     StoreTooOld,
@@ -16,7 +18,6 @@ from pithead.store import (
     transaction,
 )
 from pithead.store.migrate import head, migrate, migrate_all
-from sqlalchemy import text
 
 pytestmark = pytest.mark.gate
 

@@ -6,6 +6,10 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from sqlalchemy import BigInteger, Column, Table, insert, select
+from sqlalchemy.dialects import sqlite
+from sqlalchemy.exc import StatementError
+
 from pithead.store import (
     BigId,
     Hash32,
@@ -18,9 +22,6 @@ from pithead.store import (
     wide_parts,
     wide_total,
 )
-from sqlalchemy import BigInteger, Column, Table, insert, select
-from sqlalchemy.dialects import sqlite
-from sqlalchemy.exc import StatementError
 
 pytestmark = pytest.mark.gate
 

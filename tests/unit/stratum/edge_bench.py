@@ -19,7 +19,6 @@ from pithead.stratum.blocks import BlockKeeper
 from pithead.stratum.edge import Edge
 from pithead.stratum.jobs import JobBook
 from pithead.stratum.miner import Miner
-
 from tests.support.edge import address, edge_settings
 from tests.unit.stratum.support import (
     DEVCHAIN,

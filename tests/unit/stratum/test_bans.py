@@ -1,6 +1,7 @@
 """Connections first, addresses later, and never a farm for one machine."""
 
 import pytest
+
 from pithead.config import LimitSettings
 from pithead.stratum import bans
 from pithead.stratum.bans import STRIKES_MAX, Bans, Conduct

@@ -6,6 +6,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
 import pytest
+
 from pithead.contracts.share_log_pb2 import RejectReason
 from pithead.log.errors import LogBroken, LogFull
 from pithead.log.share_log import LogWriter
@@ -13,7 +14,6 @@ from pithead.stratum import batcher as batcher_module
 from pithead.stratum.batcher import Batcher
 from pithead.stratum.jobs import JobBook
 from pithead.stratum.login import Login
-
 from tests.unit.stratum.support import Identity, ScriptedWriter, book, parse_lines, template
 
 pytestmark = pytest.mark.gate

@@ -6,6 +6,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
 import pytest
+
 from pithead.coins.hashing import block_hash
 from pithead.coins.node import Submission
 from pithead.coins.weight import target_of_weight
@@ -17,7 +18,6 @@ from pithead.stratum.blocks import BlockKeeper
 from pithead.stratum.login import Login
 from pithead.stratum.messages import SubmitAsked
 from pithead.stratum.validation import Candidate, Sent, prepare
-
 from tests.unit.stratum.support import EASY_BITS, Identity, ScriptedWriter, book, template
 
 pytestmark = pytest.mark.gate

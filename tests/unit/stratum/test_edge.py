@@ -4,6 +4,7 @@ import asyncio
 from pathlib import Path
 
 import pytest
+
 from pithead.coins.nodeset import Announced, Confirmed
 from pithead.coins.template import TemplateTx
 from pithead.coins.weight import bits_to_target
@@ -12,7 +13,6 @@ from pithead.log.errors import LogFull
 from pithead.stratum import fanout
 from pithead.stratum.bans import STRIKES_MAX
 from pithead.stratum.edge import RECONNECT_AFTER_MS
-
 from tests.unit.stratum.edge_bench import edge_bench, until
 from tests.unit.stratum.support import (
     EASY_BITS,

@@ -5,6 +5,7 @@ import threading
 from typing import Any, cast
 
 import pytest
+
 from pithead.stratum.hashpool import CHUNK_MAX, HashPool
 from pithead.stratum.validation import Candidate
 

@@ -3,6 +3,7 @@
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from pithead.coins.weight import bits_to_target, difficulty_of_weight
 from pithead.stratum import jobs
 from pithead.stratum.jobs import (
@@ -13,7 +14,6 @@ from pithead.stratum.jobs import (
     STALE_UNCONFIRMED,
     weight_cap,
 )
-
 from tests.unit.stratum.support import DEVCHAIN, EASY_BITS, LITECOIN, book, parent_of, template
 
 pytestmark = pytest.mark.gate

@@ -5,11 +5,11 @@ from decimal import Decimal
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from pithead.coins.address import address_of_script
 from pithead.coins.script import p2wpkh
 from pithead.stratum.errors import LoginError
 from pithead.stratum.login import WORKER_CHARACTERS_MAX, Login, Wishes, parse_login, parse_password
-
 from tests.unit.stratum.support import DEVCHAIN, LITECOIN
 
 pytestmark = pytest.mark.gate

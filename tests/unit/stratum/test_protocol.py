@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from pithead.stratum.messages import (
     AuthorizeAsked,
     CloseAsked,
@@ -22,7 +23,6 @@ from pithead.stratum.messages import (
 )
 from pithead.stratum.protocol import VERSION_MASK, ProtocolLimits, ServerProtocol
 from pithead.stratum.states import State
-
 from tests.unit.stratum.support import parse_lines
 
 pytestmark = pytest.mark.gate

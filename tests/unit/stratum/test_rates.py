@@ -1,6 +1,7 @@
 """Hashrates for display."""
 
 import pytest
+
 from pithead.stratum.login import Login
 from pithead.stratum.rates import WORKERS_SHOWN_MAX, Rates
 

@@ -3,6 +3,7 @@
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from pithead.stratum import jobs
 from pithead.stratum.login import Login
 from pithead.stratum.session import (
@@ -13,7 +14,6 @@ from pithead.stratum.session import (
     Session,
 )
 from pithead.stratum.vardiff import Vardiff, VardiffPolicy
-
 from tests.unit.stratum.support import DEVCHAIN, EASY_BITS, book, notified, parse_lines, template
 
 pytestmark = pytest.mark.gate

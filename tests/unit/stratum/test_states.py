@@ -3,9 +3,9 @@
 import json
 
 import pytest
+
 from pithead.stratum.protocol import ProtocolLimits, ServerProtocol
 from pithead.stratum.states import METHODS, REFUSALS, TABLE, State
-
 from tests.unit.stratum.support import parse_lines
 
 pytestmark = pytest.mark.gate

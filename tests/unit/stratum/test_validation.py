@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from pithead.coins.hashing import pow_hash
 from pithead.coins.weight import target_of_weight
 from pithead.contracts.share_log_pb2 import RejectReason
@@ -30,7 +31,6 @@ from pithead.stratum.validation import (
     is_block,
     prepare,
 )
-
 from tests.unit.stratum.support import DEVCHAIN, EASY_BITS, HARD_BITS, book, template
 
 pytestmark = pytest.mark.gate

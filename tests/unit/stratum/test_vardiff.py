@@ -6,6 +6,7 @@ from collections.abc import Iterator
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from pithead.stratum.vardiff import IDLE_DIVISOR, Vardiff, VardiffPolicy
 
 pytestmark = pytest.mark.gate

@@ -6,9 +6,9 @@ from typing import Any
 
 import msgspec
 import pytest
+
 from pithead.manifests import Manifests
 from pithead.up.applied import Applied, AppliedDamaged, after, load, refusals, store
-
 from tests.unit.manifests import samples
 from tests.unit.manifests.samples import Object, endpoint, node, pool, put, scheme, secret
 

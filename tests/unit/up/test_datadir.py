@@ -3,6 +3,7 @@ import socket
 from pathlib import Path
 
 import pytest
+
 from pithead.up.datadir import FORMAT, LONGEST_SOCKET_NAME, DataDir, DataDirError
 
 pytestmark = pytest.mark.gate

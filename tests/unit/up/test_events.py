@@ -1,4 +1,5 @@
 import pytest
+
 from pithead.contracts import (
     accounting_pb2,
     edge_pb2,

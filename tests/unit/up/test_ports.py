@@ -4,8 +4,8 @@ import socket
 import threading
 
 import pytest
-from pithead.up.ports import WantedPort, unusable_ports, wanted_ports
 
+from pithead.up.ports import WantedPort, unusable_ports, wanted_ports
 from tests.unit.manifests import samples
 
 pytestmark = pytest.mark.gate

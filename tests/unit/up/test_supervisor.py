@@ -2,6 +2,7 @@ import asyncio
 from pathlib import Path
 
 import pytest
+
 from pithead.up.supervisor import Supervisor
 
 pytestmark = pytest.mark.gate

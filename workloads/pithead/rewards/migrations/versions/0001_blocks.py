@@ -2,6 +2,7 @@
 
 import sqlalchemy as sa
 from alembic import op
+
 from pithead.store import WideInt
 
 revision = "0001"

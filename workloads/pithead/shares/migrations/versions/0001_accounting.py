@@ -2,6 +2,7 @@
 
 import sqlalchemy as sa
 from alembic import op
+
 from pithead.store import BigId, Hash32, JsonText
 
 revision = "0001"
