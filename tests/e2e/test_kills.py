@@ -59,9 +59,9 @@ WORKERS = 16
 ACCOUNTS = 4
 SHARE_DIFFICULTY = "0.000000015"
 """About 64 hashes: plenty of shares for little CPU."""
-HASHES_PER_S = 2400.0
-HASHES_PER_BLOCK = 120_000
-"""A block is rare: one share in two thousand."""
+HASHES_PER_S = 4000.0
+HASHES_PER_BLOCK = 200_000
+"""A block is rare: one share in three thousand."""
 
 Key = tuple[bytes, str, int]
 """Producer, account, job serial."""
@@ -99,24 +99,24 @@ def kill(pid: int) -> bool:
 async def campaign(pool: RunningPool, heard: Heard, chance: random.Random) -> Counter[str]:
     """Kill processes at random moments until each kind has died often enough under enough load."""
     killed: Counter[str] = Counter()
-    victims = [kind for kind in (*KINDS, "up") for _ in range(KILLS_OF_EACH)]
-    chance.shuffle(victims)
+    left = dict.fromkeys((*KINDS, "up"), KILLS_OF_EACH)
     started = time.monotonic()
-    while victims:
+    while any(left.values()):
         # Some kills fall into a service's start, most into its work.
-        await asyncio.sleep(chance.choice((0.05, 0.2, 0.4, 0.6, 0.9, 1.2)))
-        kind = victims.pop()
+        await asyncio.sleep(chance.choice((0.05, 0.1, 0.2, 0.4, 0.7, 1.1)))
+        running_now = await asyncio.to_thread(pool.services)
+        wanted = [kind for kind, count in left.items() if count]
+        at_hand = [kind for kind in wanted if kind == "up" or kind in running_now]
+        if not at_hand:
+            continue
+        kind = chance.choices(at_hand, weights=[left[each] for each in at_hand])[0]
         if kind == "up":
             await asyncio.to_thread(pool.kill)
             pool.start()
-            killed["up"] += 1
+        elif not await asyncio.to_thread(kill, running_now[kind]):
             continue
-        pid = pool.services().get(kind)
-        if pid is not None and await asyncio.to_thread(kill, pid):
-            killed[kind] += 1
-        else:
-            # It was down at this moment: it has its turn later.
-            victims.insert(chance.randrange(len(victims) + 1), kind)
+        killed[kind] += 1
+        left[kind] -= 1
     print(f"last kill after {time.monotonic() - started:.0f} s")
     while heard.true.total() < ANSWERED_SHARES:
         await asyncio.sleep(0.2)

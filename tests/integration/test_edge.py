@@ -2,6 +2,7 @@
 
 import asyncio
 import random
+import socket
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from pithead.coins.hashing import block_hash
 from pithead.coins.node import RpcNode
 from pithead.coins.registry import chain_params
 from pithead.config import LimitSettings
+from pithead.stratum import transport
 from pithead.stratum.failures import PortUnusable
 from pithead.stratum.service import run
 from tests.support.devchain import DevchainTask, devchain_settings
@@ -236,13 +238,13 @@ async def test_who_does_not_subscribe_is_closed(tmp_path: Path, node: DevchainTa
 async def test_a_peer_that_never_reads_is_not_listened_to_and_harms_nobody(
     edge: RunningEdge,
 ) -> None:
-    line = b'{"id":"' + b"x" * 4000 + b'","method":"mining.ping"}\n'
+    line = b'{"id":"' + b"x" * 250 + b'","method":"mining.ping"}\n'
     reader, writer = await asyncio.open_connection("127.0.0.1", edge.port, limit=1024)
 
     async def flood() -> None:
         while True:
             # Its own buffer fills once the edge has stopped reading.
-            writer.write(line * 100)
+            writer.write(line * 1000)
             await writer.drain()
 
     try:
@@ -255,3 +257,28 @@ async def test_a_peer_that_never_reads_is_not_listened_to_and_harms_nobody(
             assert (await client.submit(client.solve(job)))["result"] is True
     finally:
         writer.transport.abort()
+
+
+async def test_a_closed_peer_that_never_reads_does_not_keep_its_connection(
+    tmp_path: Path, node: DevchainTask, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(transport, "LINGER_S", 0.2)
+    limits = LimitSettings(subscribe_timeout_ms=1500)
+    async with running_edge(edge_settings(tmp_path, PARAMS, node.access, limits=limits)) as edge:
+        loop = asyncio.get_running_loop()
+        with socket.socket() as peer:
+            peer.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            peer.setblocking(False)
+            await loop.sock_connect(peer, ("127.0.0.1", edge.port))
+            line = b'{"id":"' + b"x" * 250 + b'","method":"mining.ping"}\n'
+
+            async def flood() -> None:
+                while True:
+                    await loop.sock_sendall(peer, line * 1000)
+
+            with pytest.raises(TimeoutError):
+                await asyncio.wait_for(flood(), 1)
+            assert (await edge.status()).connections == 1
+            async with asyncio.timeout(5):
+                while (await edge.status()).connections:
+                    await asyncio.sleep(0.05)

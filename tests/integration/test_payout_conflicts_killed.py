@@ -1,6 +1,6 @@
-"""OneSpend under conflicts: the long scenarios of the crash-point test.
+"""OneSpend: the long scenarios of the crash-point test.
 
-Another spend of the wallet takes a coin of a payout that is signed and not yet
+In most of them another spend of the wallet takes a coin of a payout that is signed and not yet
 sent; the engine is killed at every border of what follows.
 """
 
@@ -13,6 +13,7 @@ from tests.unit.payouts.test_crash import (
     a_lost_input,
     a_lost_only_input,
     kill_at_every_border,
+    three_payees,
     two_payouts,
 )
 from tests.unit.payouts.world import make_templates
@@ -22,7 +23,7 @@ pytestmark = pytest.mark.gate
 
 @pytest.mark.parametrize(
     "scenario",
-    [a_lost_input, a_lost_only_input, two_payouts],
+    [three_payees, a_lost_input, a_lost_only_input, two_payouts],
     ids=lambda scenario: scenario.__name__,
 )
 async def test_killed_at_any_border_it_converges_and_nobody_is_paid_twice(

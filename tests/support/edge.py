@@ -168,6 +168,12 @@ class EdgeProcess:
         )
         await RunningEdge(self.settings).until_ready()
 
+    @property
+    def pid(self) -> int:
+        """Process id while it runs."""
+        assert self._process is not None
+        return self._process.pid
+
     def kill(self) -> None:
         """SIGKILL it."""
         if self._process is not None:

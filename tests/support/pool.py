@@ -150,6 +150,12 @@ class RunningPool:
         """Wait until miners can connect without holding the loop."""
         return await asyncio.to_thread(self.wait_ready, limit_s)
 
+    def is_over(self, subject: str) -> bool:
+        """Tell whether a trouble of `subject` ended, for whatever reason it lasted at the end."""
+        lines = self.output.read_text().splitlines()
+        about = [line for line in lines if f": {subject}: " in line]
+        return bool(about) and f"over: {subject}: " in about[-1]
+
     def tail(self, lines: int = 30) -> str:
         """The end of what the runtime and each service printed."""
         parts = []

@@ -13,9 +13,11 @@ from typing import TypeVar
 
 import pytest
 
+from pithead.coins.address import address_of_script
 from pithead.coins.node import NodeError, RpcFault, RpcNode
 from pithead.coins.nodeset import Announced, Confirmed, Event, NodeSet
 from pithead.coins.registry import chain_params
+from pithead.coins.script import p2wpkh
 from pithead.coins.template import Template
 from pithead.config import NodeSettings
 from tests.support.devchain import DevchainTask, devchain_settings
@@ -184,6 +186,23 @@ async def test_work_moves_to_the_standby_and_back(bed: Bed) -> None:
         while bed.nodes.active.name != "main":
             await asyncio.sleep(0.01)
     assert bed.nodes.health[0].trouble == ""
+
+
+async def test_a_node_without_work_still_announces_its_tip(tmp_path: Path) -> None:
+    async with bed_of(tmp_path, refresh_ms=50) as bed, RpcNode(bed.main.access) as main:
+        for devchain in (bed.main, bed.spare):
+            await bed.fault(devchain, refuse="getblocktemplate")
+        async with asyncio.timeout(5):
+            while not all("refused" in health.trouble for health in bed.nodes.health):
+                await asyncio.sleep(0.005)
+        # The long poll that was open before still brings the first block's work.
+        nobody = address_of_script(PARAMS, p2wpkh(bytes(20)))
+        await main.call("generatetoaddress", 1, nobody)
+        await bed.until(Template, on(await main.best_hash()))
+        await main.call("generatetoaddress", 1, nobody)
+        tip = await main.best_hash()
+        announced = await bed.until(Announced, lambda one: one.tip == tip)
+        assert (announced.node, announced.height) == ("main", 2)
 
 
 @pytest.mark.parametrize(

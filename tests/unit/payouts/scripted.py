@@ -199,7 +199,7 @@ class ScriptedWallet:
         change = total - sum(out.value for out in paid) - fee
         tx = payment(chosen, [*paid, TxOut(change, script)])
         tx = Tx(
-            tuple(TxIn(i.prevout, b"", i.sequence, (bytes(71), bytes(33))) for i in tx.inputs),
+            tuple(TxIn(i.prevout, b"", i.sequence, (bytes(72), bytes(33))) for i in tx.inputs),
             tx.outputs,
         )
         inputs = tuple(coin.outpoint for coin in chosen)

@@ -6,9 +6,13 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from pithead.contracts import ledger_pb2
 from pithead.ledger.book import Book, BookKind, Entry, Leg
-from pithead.payouts.errors import AdoptRefused, NeighbourAway
+from pithead.payouts.errors import AdoptRefused, BookRefused, NeighbourAway
+from pithead.payouts.rows import Rows
 from pithead.payouts.states import State
+from pithead.store import open_store
+from pithead.store.migrate import migrate
 from tests.unit.payouts.scripted import payee_script
 from tests.unit.payouts.world import COIN, DEPTH, World, world
 
@@ -98,17 +102,71 @@ async def test_a_payout_of_refused_payees_alone_is_released(w: World) -> None:
 
 async def test_too_little_mature_money_waits_without_a_hold_and_says_why(w: World) -> None:
     await w.credit({1: 50_000}, fee=0)
+    await w.ledger.post(
+        Entry(
+            "split/more",
+            COIN,
+            "split",
+            (Leg(Book(BookKind.PAYABLE, "1"), 60_000), Leg(Book(BookKind.CHAIN, ""), -60_000)),
+        ),
+        1,
+    )
+    w.credited[1] += 60_000
     engine = w.engine()
     outcome = await engine.run()
     assert outcome.troubled
-    assert "has 50000 mature base units in 1 coins and needs 51" in outcome.text
+    assert "has 50000 mature base units in 1 coins and needs 111" in outcome.text
     assert await w.total(BookKind.HOLD) == 0
     assert (await w.rows.wallet(COIN, "pool")).trouble == outcome.text
-    w.chain.fund(w.wallet.scripts[0], 10_000)
-    w.funded += 10_000
+    w.chain.fund(w.wallet.scripts[0], 70_000)
+    w.funded += 70_000
     await w.settle(engine)
     await w.check_all_paid()
     assert (await w.rows.wallet(COIN, "pool")).trouble == ""
+
+
+async def test_a_single_payee_of_a_pool_without_a_fee_is_paid_less_the_network_fee(
+    w: World,
+) -> None:
+    await w.credit({1: 50_000}, fee=0)
+    engine = w.engine()
+    outcome = await w.tick(engine)
+    assert not outcome.troubled
+    for _ in range(4):
+        await w.tick(engine)
+    (payout,) = await w.rows.recent(COIN, 5)
+    assert payout.state is State.BURIED
+    owed = await w.total(BookKind.PAYABLE)
+    assert w.paid(1) + owed == 50_000
+    assert owed < 2_000
+    assert await w.total(BookKind.FEE) == -payout.attempts[0].fee
+    # What stays owed is paid as soon as there is money.
+    await w.credit({}, fee=10_000)
+    await w.settle(engine)
+    await w.check_all_paid()
+    await w.check_books()
+
+
+async def test_more_coins_than_a_transaction_holds_pay_in_parts(w: World) -> None:
+    count = 1_700
+    await w.credit({1: count * 2_000}, coins=count, fee=400_000)
+    engine = w.engine()
+    outcome = await engine.run()
+    assert "is broadcast" in outcome.text
+    payout = await w.rows.open(COIN)
+    assert payout is not None
+    assert 1_200 < len(payout.attempts[0].inputs) < count
+    assert payout.amount < count * 2_000
+
+
+async def test_coins_too_small_to_reach_the_threshold_are_named_as_the_trouble(w: World) -> None:
+    w.threshold = 4_000_000
+    count = 3_000
+    await w.credit({1: count * 2_000}, coins=count, fee=count * 1_000)
+    outcome = await w.engine().run()
+    assert outcome.troubled
+    assert "join small coins into larger ones" in outcome.text
+    assert "wait until coins mature" not in outcome.text
 
 
 async def test_money_for_some_pays_those_who_waited_longest(w: World) -> None:
@@ -119,7 +177,15 @@ async def test_money_for_some_pays_those_who_waited_longest(w: World) -> None:
     for _ in range(5):
         outcome = await w.tick(engine)
     assert outcome.troubled
+    part = w.paid(2)
+    assert 57_000 < part < 60_000
     await w.credit({1: 50_000, 2: 5_000}, fee=0)
+    for _ in range(5):
+        outcome = await w.tick(engine)
+    assert (w.paid(1), w.paid(2)) == (100_000, part)
+    assert "wait until coins mature" in outcome.text
+    w.chain.fund(w.wallet.scripts[0], 10_000)
+    w.funded += 10_000
     for _ in range(5):
         await w.tick(engine)
     assert w.paid(2) == 65_000
@@ -137,11 +203,13 @@ async def test_payees_beyond_the_limit_come_with_the_next_payout(w: World) -> No
 
 
 async def test_an_unknown_outgoing_transaction_stops_until_it_is_adopted(w: World) -> None:
+    engine = w.engine()
+    await engine.run()
     await w.credit({1: 50_000})
+    w.now_ms += 60_000
     point = w.chain.fund(w.wallet.scripts[0], 30_000)
     w.funded += 30_000
     txid = w.wallet.foreign_spend(point, payee_script(77), fee=400)
-    engine = w.engine()
     outcome = await engine.run()
     shown = txid[::-1].hex()
     assert outcome.troubled
@@ -165,10 +233,50 @@ async def test_an_unknown_outgoing_transaction_stops_until_it_is_adopted(w: Worl
     assert fees == 100_000 - 30_000 - paid_fee
 
 
+async def test_what_the_wallet_sent_before_the_first_payout_is_taken_as_known(w: World) -> None:
+    await w.credit({1: 50_000})
+    point = w.chain.fund(w.wallet.scripts[0], 30_000)
+    w.wallet.foreign_spend(point, payee_script(77), fee=400)
+    w.chain.mine()
+    engine = w.engine()
+    await w.settle(engine)
+    await w.check_all_paid()
+    (before,) = await w.rows.adoptions(COIN)
+    assert (before.reason, before.amount, before.fee, before.booked) == (
+        "sent before the first payout of the coin",
+        29_600,
+        400,
+        True,
+    )
+    # It was no business of the book.
+    fee = (await w.rows.recent(COIN, 1))[0].attempts[0].fee
+    assert await w.total(BookKind.FEE) == 100_000 - fee
+    # From now on every spend must be explained, also by a new process.
+    point = w.chain.fund(w.wallet.scripts[0], 20_000)
+    w.wallet.foreign_spend(point, payee_script(78))
+    assert "which no payout made" in (await w.engine().run()).text
+
+
+async def test_a_lost_payouts_database_is_no_first_start(w: World, tmp_path: Path) -> None:
+    await w.credit({1: 50_000})
+    await w.engine().run()
+    w.chain.mine()
+    url = f"sqlite+aiosqlite:///{tmp_path / 'new.db'}"
+    await migrate(url, "pithead.payouts")
+    empty = open_store(url)
+    w.rows = Rows(empty)
+    outcome = await w.engine().run()
+    assert outcome.troubled
+    assert "which no payout made" in outcome.text
+    assert await w.rows.adoptions(COIN) == []
+    await empty.dispose()
+
+
 async def test_an_adopted_transaction_is_booked_only_when_buried(w: World) -> None:
+    engine = w.engine()
+    await engine.run()
     point = w.chain.fund(w.wallet.scripts[0], 30_000)
     txid = w.wallet.foreign_spend(point, payee_script(77))
-    engine = w.engine()
     await engine.adopt(txid[::-1].hex(), "moved")
     for depth in range(DEPTH + 1):
         await engine.run()
@@ -231,6 +339,26 @@ async def test_a_hold_that_no_payout_explains_stops_planning(w: World) -> None:
     assert outcome.troubled
     assert "holds 40000 base units" in outcome.text
     assert await w.rows.open(COIN) is None
+
+
+async def test_a_hold_that_arrives_after_its_payout_was_released_goes_back(w: World) -> None:
+    await w.credit({1: 50_000})
+    engine = w.engine()
+    late: list[ledger_pb2.Entry] = []
+
+    async def cut_off(entry: ledger_pb2.Entry) -> None:
+        late.append(entry)
+        del w.book.post
+        raise BookRefused("a balance fell")
+
+    w.book.post = cut_off  # type: ignore[method-assign]
+    await engine.run()
+    assert [each.state for each in await w.rows.recent(COIN, 5)] == [State.RELEASED]
+    await w.book.post(late[0])
+    assert await w.total(BookKind.HOLD) == 50_000
+    await w.settle(engine)
+    await w.check_all_paid()
+    await w.check_books()
 
 
 async def test_pause_stops_planning_and_holding_but_not_what_is_signed(w: World) -> None:

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pithead.coins.payment import PAYMENT_WEIGHT_MAX, Coin, weight_bound
+from pithead.coins.payment import PAYMENT_WEIGHT_MAX, Coin, select, weight_bound
 from pithead.coins.tx import OutPoint, TxOut
 from pithead.payouts.plan import UNKNOWN, Account, Choice, choose, payout_id, reach
 from pithead.payouts.records import Isolation, Payment
@@ -48,6 +48,26 @@ def coins(*amounts: int) -> list[Coin]:
 
 def payments(*amounts: int) -> tuple[Payment, ...]:
     return tuple(Payment(n, f"l{n}", payee_script(n), a) for n, a in enumerate(amounts, 1))
+
+
+@given(
+    amounts=st.lists(st.integers(1, 50_000), min_size=1, max_size=40),
+    owed=st.integers(1_000, 10**9),
+    rate=st.integers(0, 50),
+)
+@settings(max_examples=200, deadline=None)
+def test_the_most_that_is_named_for_the_first_payee_can_be_built(
+    amounts: list[int], owed: int, rate: int
+) -> None:
+    available = coins(*sorted(amounts, reverse=True))
+    funds = reach(payments(owed), available, rate)
+    if funds.payments == 0 and funds.most > 0:
+        assert funds.most <= owed
+        change = TxOut(0, payee_script(0))
+        out = TxOut(funds.most, payee_script(1))
+        chosen = select(available, None, [out], change, rate)
+        assert chosen is not None
+        assert weight_bound(chosen, (out, change)) <= PAYMENT_WEIGHT_MAX
 
 
 def test_the_whole_balance_is_paid_from_the_threshold_on() -> None:

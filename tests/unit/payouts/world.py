@@ -101,6 +101,12 @@ class LocalBook:
         return {int(book.owner): amount for book, amount in found}
 
 
+    async def has(self, coin: str, *, kind: str = "", entry_id: str = "") -> bool:
+        async for _ in self.ledger.entries(coin, kind=kind, entry_id=entry_id):
+            return True
+        return False
+
+
 class LocalAccounts:
     """Accounts by id, with scripts that a test can spoil."""
 

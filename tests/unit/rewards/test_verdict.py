@@ -46,6 +46,13 @@ def test_less_chainwork_has_no_say() -> None:
     assert judge([weaker, ON], 100, 1).finding is Finding.ON_CHAIN
 
 
+def test_an_orphan_is_believed_with_the_best_known_chainwork_only() -> None:
+    # The node with the most work is away; what answers may be on a fork that lost.
+    assert judge([OFF], 100, 6, best_chainwork=1001).finding is Finding.OFF_CHAIN
+    assert judge([OFF], 100, 6, best_chainwork=1000).finding is Finding.BURIED
+    assert judge([ON], 100, 6, best_chainwork=1001).finding is Finding.ON_CHAIN
+
+
 def test_equal_chainwork_that_disagrees_is_disputed() -> None:
     verdict = judge([ON, OFF], 100, 1)
     assert verdict.finding is Finding.DISPUTED

@@ -104,6 +104,7 @@ async def test_a_segment_that_no_node_knows_for_long_is_disputed_with_a_decision
     world = World()
     await world.open(tmp_path)
     await world.add(10)
+    await world.confirmer.step()
     world.now_ms = PATIENCE_MS - 1
     await world.confirmer.step()
     assert await world.states() == [SegmentState.UNKNOWN]
@@ -139,6 +140,40 @@ async def test_a_node_that_is_down_disputes_nothing(tmp_path: Path) -> None:
     with pytest.raises(NodeUnreachable):
         await world.confirmer.step()
     assert await world.states() == [SegmentState.UNKNOWN]
+    await world.engine.dispose()
+
+
+async def test_a_node_that_comes_back_late_gets_its_time_to_catch_up(tmp_path: Path) -> None:
+    world = World()
+    await world.open(tmp_path)
+    await world.add(10)
+    world.node.down = True
+    with pytest.raises(NodeUnreachable):
+        await world.confirmer.step()
+    world.now_ms = 10 * PATIENCE_MS
+    world.node.down = False
+    await world.confirmer.step()
+    assert await world.states() == [SegmentState.UNKNOWN]
+    world.now_ms += PATIENCE_MS
+    world.node.know(parent(10), 9)
+    await world.confirmer.step()
+    assert await world.states() == [SegmentState.CONFIRMED]
+    await world.engine.dispose()
+
+
+async def test_a_segment_that_nobody_knows_holds_up_no_other_while_a_standby_is_away(
+    tmp_path: Path,
+) -> None:
+    world = World()
+    await world.open(tmp_path)
+    chain = HubChain([world.node, ScriptedNode(down=True)])
+    world.confirmer = Confirmer(world.engine, COIN, chain, lambda: world.now_ms)
+    await world.add(10)
+    await world.add(11)
+    world.node.know(parent(11), 10)
+    with pytest.raises(NodeUnreachable):
+        await world.confirmer.step()
+    assert await world.states() == [SegmentState.UNKNOWN, SegmentState.CONFIRMED]
     await world.engine.dispose()
 
 

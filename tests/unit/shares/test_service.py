@@ -195,6 +195,54 @@ async def test_it_serves_while_node_and_log_are_away_and_refuses_what_it_does_no
             assert caught.value.code() is code
 
 
+async def test_a_batch_that_cannot_be_read_stops_seals_until_somebody_decides(
+    tmp_path: Path,
+) -> None:
+    chain = devchain_settings(tmp_path / "chain")
+    async with DevchainTask(chain) as devchain, RpcNode(devchain.access) as node:
+        await node.call("generatetoaddress", 5, address(99))
+        access = devchain.access
+        shares = settings_in(
+            tmp_path,
+            NodeSettings(name="n", url=access.url, user=access.user, password=access.password),
+        )
+        await migrate(shares.database, "pithead.shares")
+        async with running(shares) as stub:
+            writer = await FileLog(shares.log_dir).writer(shares_topic(POOL), "eu-0")
+            await writer.append(payload(make_batch(producer_id(1), 0, promise=1)))
+            await writer.append(b"no batch")
+            await writer.append(payload(make_batch(producer_id(1), 2, promise=9)))
+
+            async def waiting() -> bool:
+                reply = await stub.Waiting(pb.WaitingRequest(pool=POOL))
+                missing = [(row.missing, row.promise) for row in reply.producers]
+                return missing == [(1, 1)] and len(reply.set_aside) == 1
+
+            await until(waiting)
+            decision = pb.DecideRequest(
+                decision=pb.DECISION_CLOSE_PRODUCER, producer=producer_id(1), who="ann"
+            )
+            with pytest.raises(grpc.aio.AioRpcError, match="reason"):
+                await stub.Decide(decision)
+            assert not (await stub.Seals(pb.SealsRequest(pool=POOL))).any
+            decision.reason = "the disk lost a page"
+            assert "no longer wait" in (await stub.Decide(decision)).outcome
+
+            async def sealed() -> bool:
+                reply = await stub.Seals(pb.SealsRequest(pool=POOL))
+                return bool(reply.any and reply.sealed_height == 3)
+
+            await until(sealed)
+            with pytest.raises(grpc.aio.AioRpcError, match="is not open"):
+                await stub.Decide(decision)
+            segment = pb.DecideRequest(
+                decision=pb.DECISION_SEGMENT_RIGHT, segment=1 << 63, who="ann", reason="seen"
+            )
+            with pytest.raises(grpc.aio.AioRpcError, match="is not disputed"):
+                await stub.Decide(segment)
+            await writer.close()
+
+
 async def test_a_database_that_was_not_upgraded_is_refused(tmp_path: Path) -> None:
     with pytest.raises(Unusable, match=r"never set up.*pithead up"):
         await run(settings_in(tmp_path), asyncio.Event())

@@ -1,6 +1,7 @@
 """The edge's centre: what miners, nodes, the log and the clock do to one another."""
 
 import asyncio
+import json
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,8 @@ from pithead.coins.template import TemplateTx
 from pithead.coins.weight import bits_to_target
 from pithead.config import LimitSettings
 from pithead.log.errors import LogFull
-from pithead.stratum import fanout
+from pithead.stratum import edge, fanout, hashpool
+from pithead.stratum.admission import REFUSED_LOGINS_MAX
 from pithead.stratum.bans import STRIKES_MAX
 from pithead.stratum.edge import RECONNECT_AFTER_MS
 from tests.unit.stratum.edge_bench import edge_bench, until
@@ -289,6 +291,106 @@ async def test_transactions_of_a_known_job_are_shown(tmp_path: Path) -> None:
         assert shown["result"] == [data.hex()]
         unknown = await one.answer(one.ask("mining.get_transactions", ["fff"]))
         assert unknown["error"][0] == 21
+        again = await one.answer(one.ask("mining.get_transactions", [job.job_id]))
+        assert again["error"][0] == 20, "a short question has its long answer once"
+
+
+@pytest.mark.parametrize(
+    "order",
+    [
+        ["mining.subscribe", "mining.authorize", "mining.configure", "mining.suggest_difficulty"],
+        ["mining.suggest_difficulty", "mining.configure", "mining.authorize", "mining.subscribe"],
+        ["mining.authorize", "mining.extranonce.subscribe", "mining.subscribe", "mining.configure"],
+    ],
+    ids=["usual", "login before subscribe", "configure last"],
+)
+@pytest.mark.parametrize("in_one_packet", [True, False])
+async def test_greetings_in_any_order_lead_to_work_and_a_credited_share(
+    tmp_path: Path, order: list[str], in_one_packet: bool
+) -> None:
+    async with edge_bench(tmp_path) as bench:
+        bench.edge.node_event(template())
+        one = bench.connect()
+        params: dict[str, object] = {
+            "mining.subscribe": ["cgminer/4.12.1", None],
+            "mining.authorize": [one.user, "x,d=1e-9,md=1e-9"],
+            "mining.configure": [["version-rolling"], {"version-rolling.mask": "FFFFFFFF"}],
+            "mining.suggest_difficulty": [1e-9],
+            "mining.extranonce.subscribe": None,
+        }
+        lines = [
+            json.dumps({"id": f"id-{method}", "method": method, "params": params[method]})
+            for method in order
+        ]
+        packets = ["\r\n".join(lines)] if in_one_packet else lines
+        for packet in packets:
+            one.send(packet.encode() + b"\r\n")
+            await asyncio.sleep(0.01)
+        await until(one.port.jobs)
+        answers = one.port.answers()
+        assert all(answers[f"id-{method}"]["error"] is None for method in order)
+        sent = one.port.methods()
+        assert sent[:2] == ["mining.set_difficulty", "mining.notify"]
+        job = one.port.jobs()[-1]
+        share = one.share(job, below=one.target(job))
+        assert (await one.answer(one.submit(share)))["result"] is True
+        batch = next(batch for batch in bench.log.batches if batch.weight)
+        assert bench.log.batches.index(batch) > 0
+        sessions = [session for batch in bench.log.batches for session in batch.sessions]
+        assert [session.extranonce1 for session in sessions] == [one.miner.session.extranonce1]
+
+
+async def test_a_login_spelt_differently_in_a_submit_is_the_same_login(tmp_path: Path) -> None:
+    async with edge_bench(tmp_path) as bench:
+        bench.edge.node_event(template())
+        one = await bench.miner()
+        account = one.user.partition(".")[0]
+        job = one.port.jobs()[-1]
+        for extra, user in enumerate((f" {one.user} ", f"{account.upper()}.w")):
+            share = one.share(job, extra, below=ALWAYS)
+            assert (await one.answer(one.submit([user, *share[1:]])))["result"] is True
+        share = one.share(job, 5, below=ALWAYS)
+        other = one.submit([f"{account}.other", *share[1:]])
+        assert (await one.answer(other))["error"][0] == 24
+        nobody = one.submit(["nobody", *share[1:]])
+        assert (await one.answer(nobody))["error"][0] == 24
+        workers = {
+            batch.logins[index].worker for batch in bench.log.batches for index in batch.login
+        }
+        assert workers == {"w"}
+
+
+async def test_who_only_guesses_logins_is_cut_off(tmp_path: Path) -> None:
+    async with edge_bench(tmp_path) as bench:
+        one = bench.connect()
+        one.ask("mining.subscribe", ["a"])
+        for number in range(REFUSED_LOGINS_MAX - 1):
+            one.ask("mining.authorize", [f"nobody{number}", "x"])
+        assert not one.port.closed
+        one.ask("mining.authorize", ["nobody", "x"])
+        assert one.port.closed
+
+
+async def test_shares_of_one_flooder_do_not_fill_the_queue_of_all(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(edge, "HASHING_MAX", 8)
+    monkeypatch.setattr(hashpool, "WAITING_MAX", 64)
+    async with edge_bench(tmp_path, LITECOIN) as bench:
+        bench.edge.node_event(template(bits=HARD_BITS))
+        flooder, honest = await bench.miner(1), await bench.miner(2, peer="10.0.0.2")
+        share = honest.share(honest.port.jobs()[-1], below=honest.target(honest.port.jobs()[-1]))
+        job = flooder.port.jobs()[-1]
+        numbers = [
+            flooder.submit([flooder.user, job.job_id, f"{n:016x}", f"{job.ntime:08x}", "00000000"])
+            for n in range(100)
+        ]
+        assert (await honest.answer(honest.submit(share)))["result"] is True
+        answers = [await flooder.answer(number) for number in numbers]
+        overloaded = [a for a in answers if a["error"] and "overloaded" in a["error"][1]]
+        assert len(overloaded) == 92
+        again = flooder.share(job, 1000, below=flooder.target(job))
+        assert (await flooder.answer(flooder.submit(again)))["result"] is True
 
 
 async def test_workers_of_one_connection_are_credited_apart_and_bounded(tmp_path: Path) -> None:

@@ -135,6 +135,20 @@ class TestFreshWork:
         new = works.add(template(102), 10_000)
         assert works.why_stale(new, 10_000) is None
 
+    def test_work_of_a_lagging_standby_is_stale_when_the_node_ahead_has_died(self) -> None:
+        works = book()
+        works.add(template(102), 0)
+        works.confirm("main", parent_of(101), 0)
+        # The main dies, and the standby still has the block before as its tip.
+        behind = works.add(template(101), 10_000)
+        works.confirm("standby", parent_of(100), 10_100)
+        assert works.why_stale(behind, 10_100) == STALE_SUCCESSOR
+        # The main is back without that block: it takes back what it announced.
+        works.confirm("main", parent_of(100), 11_000)
+        assert works.why_stale(behind, 11_000) is None
+        ahead = works.add(template(102), 12_000)
+        assert works.why_stale(ahead, 12_000) is None
+
 
 def test_a_full_memory_of_shares_makes_room_by_ending_old_works(
     monkeypatch: pytest.MonkeyPatch,

@@ -24,9 +24,10 @@ ADDRESS = address_of_script(DEVCHAIN, p2wpkh(bytes(20))) or ""
         (f"{ADDRESS}.rig-1", (ADDRESS, "rig-1")),
         (f"{ADDRESS}.a.b_c:d@e+f", (ADDRESS, "a.b_c:d@e+f")),
         (f"{ADDRESS.upper()}.x", (ADDRESS, "x")),
+        (f" {ADDRESS}.x \n", (ADDRESS, "x")),
         (f"{ADDRESS}." + "w" * WORKER_CHARACTERS_MAX, (ADDRESS, "w" * WORKER_CHARACTERS_MAX)),
     ],
-    ids=["bare", "worker", "odd worker", "upper case", "longest worker"],
+    ids=["bare", "worker", "odd worker", "upper case", "space around", "longest worker"],
 )
 def test_a_login_is_an_address_and_a_worker(user: str, expected: tuple[str, str]) -> None:
     assert parse_login(DEVCHAIN, user) == expected
@@ -39,7 +40,7 @@ def test_a_login_is_an_address_and_a_worker(user: str, expected: tuple[str, str]
         "nobody",
         ".worker",
         f"{ADDRESS}.two words",
-        f"{ADDRESS}.\n",
+        f"{ADDRESS}.\n1",
         f"{ADDRESS}.ü",
         f"{ADDRESS}." + "w" * (WORKER_CHARACTERS_MAX + 1),
         ADDRESS[:-1] + "x",

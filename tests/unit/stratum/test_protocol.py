@@ -67,6 +67,15 @@ def test_a_second_subscribe_gets_the_same_extranonce1_and_makes_no_event() -> No
     assert first == second
 
 
+def test_who_logged_in_first_may_submit_once_it_has_subscribed() -> None:
+    core = new_core()
+    assert ask(core, "mining.authorize", ["user", "x"])[0] == [AuthorizeAsked(b"1", "user", "x")]
+    core.authorized()
+    assert ask(core, "mining.submit", ["user"])[1][0]["error"][0] == 25
+    assert ask(core, "mining.subscribe", ["agent"])[0] == [Subscribed("agent")]
+    assert core.state is State.AUTHORIZED
+
+
 def test_agent_is_cut_to_size_and_stripped_of_control_characters() -> None:
     events, _ = ask(new_core(), "mining.subscribe", ["a\u0007" + "b" * 300])
     assert events == [Subscribed("a" + "b" * 127)]
@@ -196,6 +205,10 @@ class TestConfigureBip310:
         assert value is answer or (answer is str and isinstance(value, str))
         assert core.version_mask == 0
 
+    def test_null_options_count_as_none(self) -> None:
+        answer = ask(new_core(), "mining.configure", [["version-rolling"], None])[1][0]
+        assert answer["result"]["version-rolling.mask"] == "1fffe000"
+
     @pytest.mark.parametrize("params", [[], [5], [["info"], 5], [[5], {}]], ids=repr)
     def test_parameters_of_the_wrong_shape_are_error_20(self, params: Any) -> None:
         assert ask(new_core(), "mining.configure", params)[1][0]["error"][0] == 20
@@ -207,6 +220,11 @@ class TestFraming:
     )
     def test_an_id_of_any_json_type_is_echoed(self, request_id: Any) -> None:
         assert ask(new_core(), "mining.ping", [], request_id)[1][0]["id"] == request_id
+
+    def test_an_id_too_long_to_keep_is_no_request(self) -> None:
+        core = new_core()
+        assert ask(core, "mining.ping", [], "x" * 254)[1][0]["id"] == "x" * 254
+        assert ask(core, "mining.ping", [], "x" * 255)[1][0]["error"][0] == -32700
 
     def test_a_missing_id_is_answered_with_null(self) -> None:
         core = new_core()

@@ -162,8 +162,9 @@ def test_pool_id_known_on_another_chain_is_refused_under_any_name() -> None:
     renamed = changed(renamed, "CoinEndpoint", "metadata.name", "ltc")
     assert refused(applied(BUILT_IN), *renamed) == [
         (
-            "MiningPool/beta: spec.poolId: default.alpha has its books on devchain/regtest and can "
-            "not go on with them on litecoin/regtest; give this pool a poolId that was not used before"
+            "MiningPool/beta: spec.poolId: default.alpha has its books on devchain/regtest and "
+            "can not go on with them on litecoin/regtest; give this pool a poolId that was not "
+            "used before"
         )
     ]
 
@@ -190,9 +191,9 @@ def test_built_in_chain_does_not_begin_anew_under_another_endpoint() -> None:
     renamed = changed(renamed, "MiningPool", "metadata.name", "beta")
     assert refused(applied(BUILT_IN), *renamed) == [
         (
-            "CoinEndpoint/fresh: metadata.name: fresh would begin devchain/regtest anew, whose chain "
-            "and books belong to CoinEndpoint/dev here; name it dev again, or start another data "
-            "directory with --data DIR"
+            "CoinEndpoint/fresh: metadata.name: fresh would begin devchain/regtest anew, whose "
+            "chain and books belong to CoinEndpoint/dev here; name it dev again, or start another "
+            "data directory with --data DIR"
         )
     ]
 

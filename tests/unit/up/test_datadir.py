@@ -64,6 +64,17 @@ def test_sockets_of_a_long_path_fit_into_a_socket_address(tmp_path: Path) -> Non
     directory.close()
 
 
+def test_what_a_killed_runtime_left_is_not_taken_for_a_running_pool(tmp_path: Path) -> None:
+    directory = DataDir(tmp_path / "pool").open()
+    directory.runtime_file.write_text("{}")
+    directory.note_start("waiting for the wallet")
+    os.close(directory._lock)  # type: ignore[arg-type]  # as the kernel does for a killed process
+    again = DataDir(tmp_path / "pool").open()
+    assert not again.runtime_file.exists()
+    assert not again.start_file.exists()
+    again.close()
+
+
 def test_secret_is_stable_for_a_purpose_and_private(tmp_path: Path) -> None:
     directory = DataDir(tmp_path / "pool").open()
     secret = directory.secret("demo keys")

@@ -118,6 +118,13 @@ def test_trouble_is_told_once_and_its_end_too() -> None:
     assert list(teller.tell(snapshot())) == ["over: edge local: disk full"]
 
 
+def test_trouble_that_only_changes_its_reason_is_not_over() -> None:
+    teller = Teller()
+    list(teller.tell(snapshot(trouble="disk full")))
+    assert list(teller.tell(snapshot(trouble="disk away"))) == ["trouble: edge local: disk away"]
+    assert list(teller.tell(snapshot())) == ["over: edge local: disk away"]
+
+
 def test_document_keeps_the_keys_that_scripts_read() -> None:
     pool = document([snapshot(accepted=5)])["pools"][0]
     assert pool["name"] == "demo"

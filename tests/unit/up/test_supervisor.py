@@ -22,8 +22,9 @@ async def test_process_that_can_not_run_as_configured_ends_the_run_with_its_sent
     assert "no such settings file" in (tmp_path / "ledger.log").read_text()
 
 
-async def test_process_that_fails_is_started_again(tmp_path: Path) -> None:
-    supervisor = Supervisor(tmp_path, print)
+async def test_process_that_fails_is_started_again_and_that_is_said_once(tmp_path: Path) -> None:
+    said: list[str] = []
+    supervisor = Supervisor(tmp_path, said.append)
     process = supervisor.start("status", "status", "--data", str(tmp_path / "absent"))
     async with asyncio.timeout(20):
         while process.restarts < 2:
@@ -31,4 +32,5 @@ async def test_process_that_fails_is_started_again(tmp_path: Path) -> None:
     assert supervisor.failed is not None
     assert not supervisor.failed.done()
     await supervisor.stop()
+    assert said == ["status ended, with exit code 1; it is started again"]
     assert process.pid is None

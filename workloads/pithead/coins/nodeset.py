@@ -190,8 +190,12 @@ class NodeSet:
             self._mark(index, error)
         else:
             health = self.health[index]
+            # Where it stands counts even when it gives no work: its tip may end everybody's.
+            now_ms = self._now_ms()
+            health.answered_ms, health.latency_ms = now_ms, now_ms - asked_ms
+            health.height, health.tip = info.blocks, info.best
             if not health.workless or await self.template_of(index) is not None:
-                self._heard(index, info, asked_ms)
+                self._heard(index, info)
         return self.health[index]
 
     async def watch(self) -> None:
@@ -235,11 +239,9 @@ class NodeSet:
                 return index
         return 0
 
-    def _heard(self, index: int, info: ChainInfo, asked_ms: int) -> None:
+    def _heard(self, index: int, info: ChainInfo) -> None:
         now_ms = self._now_ms()
         health = self.health[index]
-        health.answered_ms, health.latency_ms = now_ms, now_ms - asked_ms
-        health.height, health.tip = info.blocks, info.best
         best = max(other.height for other in self.health if other.good_polls or other is health)
         if info.blocks >= best:
             health.behind_since_ms = None

@@ -24,41 +24,57 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"pithead/contracts/accounting.proto\x12\x11pithead.shares.v1\"]\n\rWindowRequest\x12\x0c\n\x04pool\x18\x01 \x01(\t\x12\x0e\n\x06scheme\x18\x02 \x01(\t\x12\x0e\n\x06height\x18\x03 \x01(\r\x12\x0e\n\x06parent\x18\x04 \x01(\x0c\x12\x0e\n\x06weight\x18\x05 \x01(\t\"j\n\nWindowPart\x12/\n\x06header\x18\x01 \x01(\x0b\x32\x1f.pithead.shares.v1.WindowHeader\x12\x0f\n\x07\x61\x63\x63ount\x18\x02 \x03(\x04\x12\x0c\n\x04\x66ull\x18\x03 \x03(\x0c\x12\x0c\n\x04last\x18\x04 \x03(\x0c\"\x9b\x01\n\x0cWindowHeader\x12\x14\n\x0cgroup_weight\x18\x01 \x01(\x0c\x12\x0e\n\x06needed\x18\x02 \x01(\x0c\x12\x0e\n\x06\x66illed\x18\x03 \x01(\x08\x12\x0e\n\x06groups\x18\x04 \x01(\r\x12\x13\n\x0b\x66irst_group\x18\x05 \x01(\t\x12\x12\n\nlast_group\x18\x06 \x01(\t\x12\x0e\n\x06sealed\x18\x07 \x01(\x08\x12\x0c\n\x04hash\x18\x08 \x01(\x0c\"\x1c\n\x0cSealsRequest\x12\x0c\n\x04pool\x18\x01 \x01(\t\"H\n\nSealsReply\x12\x0b\n\x03\x61ny\x18\x01 \x01(\x08\x12\x15\n\rsealed_height\x18\x02 \x01(\r\x12\x16\n\x0eopen_producers\x18\x03 \x01(\r\";\n\x12\x46indSessionRequest\x12\x10\n\x08producer\x18\x01 \x01(\x0c\x12\x13\n\x0b\x65xtranonce1\x18\x02 \x01(\x0c\"V\n\x10\x46indSessionReply\x12\r\n\x05\x66ound\x18\x01 \x01(\x08\x12\x0f\n\x07\x61\x63\x63ount\x18\x02 \x01(\t\x12\x0e\n\x06worker\x18\x03 \x01(\t\x12\x12\n\naccount_id\x18\x04 \x01(\x04\"\x1e\n\x0f\x41\x63\x63ountsRequest\x12\x0b\n\x03ids\x18\x01 \x03(\x04\"=\n\rAccountsReply\x12,\n\x08\x61\x63\x63ounts\x18\x01 \x03(\x0b\x32\x1a.pithead.shares.v1.Account\"B\n\x07\x41\x63\x63ount\x12\n\n\x02id\x18\x01 \x01(\x04\x12\x0c\n\x04\x63oin\x18\x02 \x01(\t\x12\r\n\x05login\x18\x03 \x01(\t\x12\x0e\n\x06script\x18\x04 \x01(\x0c\"3\n\x14\x45nsureAccountRequest\x12\x0c\n\x04\x63oin\x18\x01 \x01(\t\x12\r\n\x05login\x18\x02 \x01(\t\"\x1f\n\x0f\x43ountersRequest\x12\x0c\n\x04pool\x18\x01 \x01(\t\"\xa7\x01\n\rCountersReply\x12\x10\n\x08\x61\x63\x63\x65pted\x18\x01 \x01(\x04\x12\r\n\x05stale\x18\x02 \x01(\x04\x12\x11\n\tduplicate\x18\x03 \x01(\x04\x12\x0b\n\x03low\x18\x04 \x01(\x04\x12\x0f\n\x07invalid\x18\x05 \x01(\x04\x12\x0e\n\x06weight\x18\x06 \x01(\t\x12\x34\n\x08\x61\x63\x63ounts\x18\x07 \x03(\x0b\x32\".pithead.shares.v1.AccountCounters\"Q\n\x0f\x41\x63\x63ountCounters\x12\x0f\n\x07\x61\x63\x63ount\x18\x01 \x01(\x04\x12\r\n\x05login\x18\x02 \x01(\t\x12\x0e\n\x06shares\x18\x03 \x01(\x04\x12\x0e\n\x06weight\x18\x04 \x01(\t2\xf7\x03\n\nAccounting\x12K\n\x06Window\x12 .pithead.shares.v1.WindowRequest\x1a\x1d.pithead.shares.v1.WindowPart0\x01\x12G\n\x05Seals\x12\x1f.pithead.shares.v1.SealsRequest\x1a\x1d.pithead.shares.v1.SealsReply\x12Y\n\x0b\x46indSession\x12%.pithead.shares.v1.FindSessionRequest\x1a#.pithead.shares.v1.FindSessionReply\x12P\n\x08\x41\x63\x63ounts\x12\".pithead.shares.v1.AccountsRequest\x1a .pithead.shares.v1.AccountsReply\x12T\n\rEnsureAccount\x12\'.pithead.shares.v1.EnsureAccountRequest\x1a\x1a.pithead.shares.v1.Account\x12P\n\x08\x43ounters\x12\".pithead.shares.v1.CountersRequest\x1a .pithead.shares.v1.CountersReplyb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"pithead/contracts/accounting.proto\x12\x11pithead.shares.v1\"\x1e\n\x0eWaitingRequest\x12\x0c\n\x04pool\x18\x01 \x01(\t\"\xa8\x01\n\x0cWaitingReply\x12\x32\n\tproducers\x18\x01 \x03(\x0b\x32\x1f.pithead.shares.v1.OpenProducer\x12\x34\n\x08segments\x18\x02 \x03(\x0b\x32\".pithead.shares.v1.DisputedSegment\x12.\n\tset_aside\x18\x03 \x03(\x0b\x32\x1b.pithead.shares.v1.SetAside\"v\n\x0cOpenProducer\x12\x10\n\x08producer\x18\x01 \x01(\x0c\x12\x0e\n\x06region\x18\x02 \x01(\t\x12\x11\n\tpartition\x18\x03 \x01(\t\x12\x0f\n\x07missing\x18\x04 \x01(\x04\x12\x0f\n\x07promise\x18\x05 \x01(\r\x12\x0f\n\x07last_ms\x18\x06 \x01(\x04\"M\n\x0f\x44isputedSegment\x12\n\n\x02id\x18\x01 \x01(\x04\x12\x0e\n\x06parent\x18\x02 \x01(\x0c\x12\x0e\n\x06height\x18\x03 \x01(\r\x12\x0e\n\x06weight\x18\x04 \x01(\t\"N\n\x08SetAside\x12\x11\n\tpartition\x18\x01 \x01(\t\x12\x10\n\x08position\x18\x02 \x01(\x04\x12\x0e\n\x06reason\x18\x03 \x01(\t\x12\r\n\x05\x61t_ms\x18\x04 \x01(\x04\"~\n\rDecideRequest\x12-\n\x08\x64\x65\x63ision\x18\x01 \x01(\x0e\x32\x1b.pithead.shares.v1.Decision\x12\x10\n\x08producer\x18\x02 \x01(\x0c\x12\x0f\n\x07segment\x18\x03 \x01(\x04\x12\x0b\n\x03who\x18\x04 \x01(\t\x12\x0e\n\x06reason\x18\x05 \x01(\t\"\x1e\n\x0b\x44\x65\x63ideReply\x12\x0f\n\x07outcome\x18\x01 \x01(\t\"]\n\rWindowRequest\x12\x0c\n\x04pool\x18\x01 \x01(\t\x12\x0e\n\x06scheme\x18\x02 \x01(\t\x12\x0e\n\x06height\x18\x03 \x01(\r\x12\x0e\n\x06parent\x18\x04 \x01(\x0c\x12\x0e\n\x06weight\x18\x05 \x01(\t\"j\n\nWindowPart\x12/\n\x06header\x18\x01 \x01(\x0b\x32\x1f.pithead.shares.v1.WindowHeader\x12\x0f\n\x07\x61\x63\x63ount\x18\x02 \x03(\x04\x12\x0c\n\x04\x66ull\x18\x03 \x03(\x0c\x12\x0c\n\x04last\x18\x04 \x03(\x0c\"\x9b\x01\n\x0cWindowHeader\x12\x14\n\x0cgroup_weight\x18\x01 \x01(\x0c\x12\x0e\n\x06needed\x18\x02 \x01(\x0c\x12\x0e\n\x06\x66illed\x18\x03 \x01(\x08\x12\x0e\n\x06groups\x18\x04 \x01(\r\x12\x13\n\x0b\x66irst_group\x18\x05 \x01(\t\x12\x12\n\nlast_group\x18\x06 \x01(\t\x12\x0e\n\x06sealed\x18\x07 \x01(\x08\x12\x0c\n\x04hash\x18\x08 \x01(\x0c\"\x1c\n\x0cSealsRequest\x12\x0c\n\x04pool\x18\x01 \x01(\t\"H\n\nSealsReply\x12\x0b\n\x03\x61ny\x18\x01 \x01(\x08\x12\x15\n\rsealed_height\x18\x02 \x01(\r\x12\x16\n\x0eopen_producers\x18\x03 \x01(\r\";\n\x12\x46indSessionRequest\x12\x10\n\x08producer\x18\x01 \x01(\x0c\x12\x13\n\x0b\x65xtranonce1\x18\x02 \x01(\x0c\"V\n\x10\x46indSessionReply\x12\r\n\x05\x66ound\x18\x01 \x01(\x08\x12\x0f\n\x07\x61\x63\x63ount\x18\x02 \x01(\t\x12\x0e\n\x06worker\x18\x03 \x01(\t\x12\x12\n\naccount_id\x18\x04 \x01(\x04\"\x1e\n\x0f\x41\x63\x63ountsRequest\x12\x0b\n\x03ids\x18\x01 \x03(\x04\"=\n\rAccountsReply\x12,\n\x08\x61\x63\x63ounts\x18\x01 \x03(\x0b\x32\x1a.pithead.shares.v1.Account\"B\n\x07\x41\x63\x63ount\x12\n\n\x02id\x18\x01 \x01(\x04\x12\x0c\n\x04\x63oin\x18\x02 \x01(\t\x12\r\n\x05login\x18\x03 \x01(\t\x12\x0e\n\x06script\x18\x04 \x01(\x0c\"3\n\x14\x45nsureAccountRequest\x12\x0c\n\x04\x63oin\x18\x01 \x01(\t\x12\r\n\x05login\x18\x02 \x01(\t\"\x1f\n\x0f\x43ountersRequest\x12\x0c\n\x04pool\x18\x01 \x01(\t\"\xa7\x01\n\rCountersReply\x12\x10\n\x08\x61\x63\x63\x65pted\x18\x01 \x01(\x04\x12\r\n\x05stale\x18\x02 \x01(\x04\x12\x11\n\tduplicate\x18\x03 \x01(\x04\x12\x0b\n\x03low\x18\x04 \x01(\x04\x12\x0f\n\x07invalid\x18\x05 \x01(\x04\x12\x0e\n\x06weight\x18\x06 \x01(\t\x12\x34\n\x08\x61\x63\x63ounts\x18\x07 \x03(\x0b\x32\".pithead.shares.v1.AccountCounters\"Q\n\x0f\x41\x63\x63ountCounters\x12\x0f\n\x07\x61\x63\x63ount\x18\x01 \x01(\x04\x12\r\n\x05login\x18\x02 \x01(\t\x12\x0e\n\x06shares\x18\x03 \x01(\x04\x12\x0e\n\x06weight\x18\x04 \x01(\t*y\n\x08\x44\x65\x63ision\x12\x18\n\x14\x44\x45\x43ISION_UNSPECIFIED\x10\x00\x12\x1b\n\x17\x44\x45\x43ISION_CLOSE_PRODUCER\x10\x01\x12\x1a\n\x16\x44\x45\x43ISION_SEGMENT_RIGHT\x10\x02\x12\x1a\n\x16\x44\x45\x43ISION_SEGMENT_WRONG\x10\x03\x32\x92\x05\n\nAccounting\x12K\n\x06Window\x12 .pithead.shares.v1.WindowRequest\x1a\x1d.pithead.shares.v1.WindowPart0\x01\x12G\n\x05Seals\x12\x1f.pithead.shares.v1.SealsRequest\x1a\x1d.pithead.shares.v1.SealsReply\x12Y\n\x0b\x46indSession\x12%.pithead.shares.v1.FindSessionRequest\x1a#.pithead.shares.v1.FindSessionReply\x12P\n\x08\x41\x63\x63ounts\x12\".pithead.shares.v1.AccountsRequest\x1a .pithead.shares.v1.AccountsReply\x12T\n\rEnsureAccount\x12\'.pithead.shares.v1.EnsureAccountRequest\x1a\x1a.pithead.shares.v1.Account\x12P\n\x08\x43ounters\x12\".pithead.shares.v1.CountersRequest\x1a .pithead.shares.v1.CountersReply\x12M\n\x07Waiting\x12!.pithead.shares.v1.WaitingRequest\x1a\x1f.pithead.shares.v1.WaitingReply\x12J\n\x06\x44\x65\x63ide\x12 .pithead.shares.v1.DecideRequest\x1a\x1e.pithead.shares.v1.DecideReplyb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'pithead.contracts.accounting_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_WINDOWREQUEST']._serialized_start=57
-  _globals['_WINDOWREQUEST']._serialized_end=150
-  _globals['_WINDOWPART']._serialized_start=152
-  _globals['_WINDOWPART']._serialized_end=258
-  _globals['_WINDOWHEADER']._serialized_start=261
-  _globals['_WINDOWHEADER']._serialized_end=416
-  _globals['_SEALSREQUEST']._serialized_start=418
-  _globals['_SEALSREQUEST']._serialized_end=446
-  _globals['_SEALSREPLY']._serialized_start=448
-  _globals['_SEALSREPLY']._serialized_end=520
-  _globals['_FINDSESSIONREQUEST']._serialized_start=522
-  _globals['_FINDSESSIONREQUEST']._serialized_end=581
-  _globals['_FINDSESSIONREPLY']._serialized_start=583
-  _globals['_FINDSESSIONREPLY']._serialized_end=669
-  _globals['_ACCOUNTSREQUEST']._serialized_start=671
-  _globals['_ACCOUNTSREQUEST']._serialized_end=701
-  _globals['_ACCOUNTSREPLY']._serialized_start=703
-  _globals['_ACCOUNTSREPLY']._serialized_end=764
-  _globals['_ACCOUNT']._serialized_start=766
-  _globals['_ACCOUNT']._serialized_end=832
-  _globals['_ENSUREACCOUNTREQUEST']._serialized_start=834
-  _globals['_ENSUREACCOUNTREQUEST']._serialized_end=885
-  _globals['_COUNTERSREQUEST']._serialized_start=887
-  _globals['_COUNTERSREQUEST']._serialized_end=918
-  _globals['_COUNTERSREPLY']._serialized_start=921
-  _globals['_COUNTERSREPLY']._serialized_end=1088
-  _globals['_ACCOUNTCOUNTERS']._serialized_start=1090
-  _globals['_ACCOUNTCOUNTERS']._serialized_end=1171
-  _globals['_ACCOUNTING']._serialized_start=1174
-  _globals['_ACCOUNTING']._serialized_end=1677
+  _globals['_DECISION']._serialized_start=1815
+  _globals['_DECISION']._serialized_end=1936
+  _globals['_WAITINGREQUEST']._serialized_start=57
+  _globals['_WAITINGREQUEST']._serialized_end=87
+  _globals['_WAITINGREPLY']._serialized_start=90
+  _globals['_WAITINGREPLY']._serialized_end=258
+  _globals['_OPENPRODUCER']._serialized_start=260
+  _globals['_OPENPRODUCER']._serialized_end=378
+  _globals['_DISPUTEDSEGMENT']._serialized_start=380
+  _globals['_DISPUTEDSEGMENT']._serialized_end=457
+  _globals['_SETASIDE']._serialized_start=459
+  _globals['_SETASIDE']._serialized_end=537
+  _globals['_DECIDEREQUEST']._serialized_start=539
+  _globals['_DECIDEREQUEST']._serialized_end=665
+  _globals['_DECIDEREPLY']._serialized_start=667
+  _globals['_DECIDEREPLY']._serialized_end=697
+  _globals['_WINDOWREQUEST']._serialized_start=699
+  _globals['_WINDOWREQUEST']._serialized_end=792
+  _globals['_WINDOWPART']._serialized_start=794
+  _globals['_WINDOWPART']._serialized_end=900
+  _globals['_WINDOWHEADER']._serialized_start=903
+  _globals['_WINDOWHEADER']._serialized_end=1058
+  _globals['_SEALSREQUEST']._serialized_start=1060
+  _globals['_SEALSREQUEST']._serialized_end=1088
+  _globals['_SEALSREPLY']._serialized_start=1090
+  _globals['_SEALSREPLY']._serialized_end=1162
+  _globals['_FINDSESSIONREQUEST']._serialized_start=1164
+  _globals['_FINDSESSIONREQUEST']._serialized_end=1223
+  _globals['_FINDSESSIONREPLY']._serialized_start=1225
+  _globals['_FINDSESSIONREPLY']._serialized_end=1311
+  _globals['_ACCOUNTSREQUEST']._serialized_start=1313
+  _globals['_ACCOUNTSREQUEST']._serialized_end=1343
+  _globals['_ACCOUNTSREPLY']._serialized_start=1345
+  _globals['_ACCOUNTSREPLY']._serialized_end=1406
+  _globals['_ACCOUNT']._serialized_start=1408
+  _globals['_ACCOUNT']._serialized_end=1474
+  _globals['_ENSUREACCOUNTREQUEST']._serialized_start=1476
+  _globals['_ENSUREACCOUNTREQUEST']._serialized_end=1527
+  _globals['_COUNTERSREQUEST']._serialized_start=1529
+  _globals['_COUNTERSREQUEST']._serialized_end=1560
+  _globals['_COUNTERSREPLY']._serialized_start=1563
+  _globals['_COUNTERSREPLY']._serialized_end=1730
+  _globals['_ACCOUNTCOUNTERS']._serialized_start=1732
+  _globals['_ACCOUNTCOUNTERS']._serialized_end=1813
+  _globals['_ACCOUNTING']._serialized_start=1939
+  _globals['_ACCOUNTING']._serialized_end=2597
 # @@protoc_insertion_point(module_scope)

@@ -64,6 +64,16 @@ class AccountingStub:
                 request_serializer=pithead_dot_contracts_dot_accounting__pb2.CountersRequest.SerializeToString,
                 response_deserializer=pithead_dot_contracts_dot_accounting__pb2.CountersReply.FromString,
                 _registered_method=True)
+        self.Waiting = channel.unary_unary(
+                '/pithead.shares.v1.Accounting/Waiting',
+                request_serializer=pithead_dot_contracts_dot_accounting__pb2.WaitingRequest.SerializeToString,
+                response_deserializer=pithead_dot_contracts_dot_accounting__pb2.WaitingReply.FromString,
+                _registered_method=True)
+        self.Decide = channel.unary_unary(
+                '/pithead.shares.v1.Accounting/Decide',
+                request_serializer=pithead_dot_contracts_dot_accounting__pb2.DecideRequest.SerializeToString,
+                response_deserializer=pithead_dot_contracts_dot_accounting__pb2.DecideReply.FromString,
+                _registered_method=True)
 
 
 class AccountingServicer:
@@ -109,6 +119,21 @@ class AccountingServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def Waiting(self, request, context):
+        """What seals or windows wait for that only a person can end.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Decide(self, request, context):
+        """Carries out one decision and records who made it and why.
+        FAILED_PRECONDITION: there is nothing of the kind to decide.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_AccountingServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -141,6 +166,16 @@ def add_AccountingServicer_to_server(servicer, server):
                     servicer.Counters,
                     request_deserializer=pithead_dot_contracts_dot_accounting__pb2.CountersRequest.FromString,
                     response_serializer=pithead_dot_contracts_dot_accounting__pb2.CountersReply.SerializeToString,
+            ),
+            'Waiting': grpc.unary_unary_rpc_method_handler(
+                    servicer.Waiting,
+                    request_deserializer=pithead_dot_contracts_dot_accounting__pb2.WaitingRequest.FromString,
+                    response_serializer=pithead_dot_contracts_dot_accounting__pb2.WaitingReply.SerializeToString,
+            ),
+            'Decide': grpc.unary_unary_rpc_method_handler(
+                    servicer.Decide,
+                    request_deserializer=pithead_dot_contracts_dot_accounting__pb2.DecideRequest.FromString,
+                    response_serializer=pithead_dot_contracts_dot_accounting__pb2.DecideReply.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -305,6 +340,60 @@ class Accounting:
             '/pithead.shares.v1.Accounting/Counters',
             pithead_dot_contracts_dot_accounting__pb2.CountersRequest.SerializeToString,
             pithead_dot_contracts_dot_accounting__pb2.CountersReply.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Waiting(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/pithead.shares.v1.Accounting/Waiting',
+            pithead_dot_contracts_dot_accounting__pb2.WaitingRequest.SerializeToString,
+            pithead_dot_contracts_dot_accounting__pb2.WaitingReply.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Decide(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/pithead.shares.v1.Accounting/Decide',
+            pithead_dot_contracts_dot_accounting__pb2.DecideRequest.SerializeToString,
+            pithead_dot_contracts_dot_accounting__pb2.DecideReply.FromString,
             options,
             channel_credentials,
             insecure,

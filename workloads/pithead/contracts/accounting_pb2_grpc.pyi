@@ -41,6 +41,12 @@ class AccountingStub:
     EnsureAccount: _grpc.UnaryUnaryMultiCallable[_accounting_pb2.EnsureAccountRequest, _accounting_pb2.Account]
     """The account of a login, made when it does not exist yet."""
     Counters: _grpc.UnaryUnaryMultiCallable[_accounting_pb2.CountersRequest, _accounting_pb2.CountersReply]
+    Waiting: _grpc.UnaryUnaryMultiCallable[_accounting_pb2.WaitingRequest, _accounting_pb2.WaitingReply]
+    """What seals or windows wait for that only a person can end."""
+    Decide: _grpc.UnaryUnaryMultiCallable[_accounting_pb2.DecideRequest, _accounting_pb2.DecideReply]
+    """Carries out one decision and records who made it and why.
+    FAILED_PRECONDITION: there is nothing of the kind to decide.
+    """
 
 @_typing.type_check_only
 class AccountingAsyncStub(AccountingStub):
@@ -55,6 +61,12 @@ class AccountingAsyncStub(AccountingStub):
     EnsureAccount: _aio.UnaryUnaryMultiCallable[_accounting_pb2.EnsureAccountRequest, _accounting_pb2.Account]  # type: ignore[assignment]
     """The account of a login, made when it does not exist yet."""
     Counters: _aio.UnaryUnaryMultiCallable[_accounting_pb2.CountersRequest, _accounting_pb2.CountersReply]  # type: ignore[assignment]
+    Waiting: _aio.UnaryUnaryMultiCallable[_accounting_pb2.WaitingRequest, _accounting_pb2.WaitingReply]  # type: ignore[assignment]
+    """What seals or windows wait for that only a person can end."""
+    Decide: _aio.UnaryUnaryMultiCallable[_accounting_pb2.DecideRequest, _accounting_pb2.DecideReply]  # type: ignore[assignment]
+    """Carries out one decision and records who made it and why.
+    FAILED_PRECONDITION: there is nothing of the kind to decide.
+    """
 
 class AccountingServicer(metaclass=_abc_1.ABCMeta):
     @_abc_1.abstractmethod
@@ -102,5 +114,23 @@ class AccountingServicer(metaclass=_abc_1.ABCMeta):
         request: _accounting_pb2.CountersRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_accounting_pb2.CountersReply, _abc.Awaitable[_accounting_pb2.CountersReply]]: ...
+
+    @_abc_1.abstractmethod
+    def Waiting(
+        self,
+        request: _accounting_pb2.WaitingRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_accounting_pb2.WaitingReply, _abc.Awaitable[_accounting_pb2.WaitingReply]]:
+        """What seals or windows wait for that only a person can end."""
+
+    @_abc_1.abstractmethod
+    def Decide(
+        self,
+        request: _accounting_pb2.DecideRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_accounting_pb2.DecideReply, _abc.Awaitable[_accounting_pb2.DecideReply]]:
+        """Carries out one decision and records who made it and why.
+        FAILED_PRECONDITION: there is nothing of the kind to decide.
+        """
 
 def add_AccountingServicer_to_server(servicer: AccountingServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -11,7 +11,7 @@ Knows nothing of gRPC; `store` decides how connections are made.
 from collections.abc import AsyncIterator, Iterator, Sequence
 from typing import NamedTuple, TypeVar
 
-from sqlalchemy import ColumnElement, and_, bindparam, insert, select, update
+from sqlalchemy import ColumnElement, and_, bindparam, func, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from pithead.ledger.book import (
@@ -32,7 +32,10 @@ CHUNK = 500
 """Owners in one SELECT: below SQLite's old limit of 999 variables in a statement."""
 
 PAGE = 100
-"""Entries read at once: a page of splits over many accounts still fits in memory."""
+"""Entries read at once, fewer when they are large."""
+
+PAGE_LEGS = 100_000
+"""Legs read at once, or those of one entry: a page of splits of a large pool fits in memory."""
 
 ItemT = TypeVar("ItemT")
 
@@ -116,7 +119,7 @@ class Ledger:
                 page = await _page(connection, [*where, ENTRIES.c.number > number])
             for booked in page:
                 yield booked
-            if len(page) < PAGE:
+            if not page or entry_id:
                 return
             number = page[-1].number
 
@@ -216,8 +219,7 @@ async def _find(connection: AsyncConnection, entry_id: str) -> Booked | None:
 async def _page(connection: AsyncConnection, where: list[ColumnElement[bool]]) -> list[Booked]:
     query = select(ENTRIES).where(*where).order_by(ENTRIES.c.number).limit(PAGE)
     rows = (await connection.execute(query)).all()
-    if not rows:
-        return []
+    rows = rows[: await _fitting(connection, [row.number for row in rows])]
     legs: dict[int, list[Leg]] = {row.number: [] for row in rows}
     legs_query = select(LEGS).where(LEGS.c.number.in_(list(legs)))
     for leg in await connection.execute(legs_query):
@@ -231,6 +233,19 @@ async def _page(connection: AsyncConnection, where: list[ColumnElement[bool]]) -
         )
         for row in rows
     ]
+
+
+async def _fitting(connection: AsyncConnection, numbers: list[int]) -> int:
+    """How many of some entries, from the first, hold PAGE_LEGS legs together; at least one."""
+    number_of = LEGS.c.number
+    query = select(number_of, func.count()).where(number_of.in_(numbers)).group_by(number_of)
+    counts = {row[0]: row[1] for row in await connection.execute(query)}
+    total = 0
+    for index, number in enumerate(numbers):
+        total += counts.get(number, 0)
+        if total > PAGE_LEGS:
+            return max(index, 1)
+    return len(numbers)
 
 
 def _chunks(items: list[ItemT]) -> Iterator[list[ItemT]]:

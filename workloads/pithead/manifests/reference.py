@@ -37,7 +37,9 @@ be applied to a cluster that has the definitions of `crds/`.
 | rolling | Edges restart one after another; each miner moves once. |
 | immutable | Refused: books or log depend on it. Make a new object instead. |
 
-`pithead up` takes changes up when it is started again.
+`pithead up` takes changes up when it is started again. It remembers what its data directory was
+started with, and refuses immutable changes before it starts anything. A pool that was left out and
+comes back goes on with the books of its poolId.
 """
 
 RULES_TITLE = "Rules over several fields:"

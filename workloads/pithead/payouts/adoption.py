@@ -2,14 +2,16 @@
 
 `pithead payouts adopt TXID` explains one: it is stored with its reason and what it
 spends, for ever, and payouts go on. Its expense is booked once it is buried, so
-that a transaction that never confirms costs nobody.
+that a transaction that never confirms costs nobody. What the wallet had sent before
+the coin's first payout was no business of the book: it is recorded, once, as the
+baseline, and never booked.
 """
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from pithead.coins.tx import TxError, parse_tx
-from pithead.coins.wallet import Wallet
+from pithead.coins.wallet import Wallet, WalletTx
 from pithead.config import CoinSettings, PayoutPolicy
 from pithead.payouts import postings
 from pithead.payouts.errors import AdoptRefused
@@ -20,6 +22,8 @@ from pithead.payouts.rows import Rows
 logger = logging.getLogger(__name__)
 
 REASON_CHARS_MAX = 300
+
+BASELINE_REASON = "sent before the first payout of the coin"
 
 
 class Adopter:
@@ -64,19 +68,7 @@ class Adopter:
                 f"transaction {txid} was not paid by wallet {self._coin.wallet.name}; "
                 "only what left it can be adopted"
             )
-        try:
-            inputs = frozenset(txin.prevout for txin in parse_tx(seen.raw).inputs)
-        except TxError as error:
-            raise AdoptRefused(f"transaction {txid} cannot be read: {error}") from error
-        adoption = Adoption(
-            coin=self._coin.key,
-            txid=identity,
-            reason=reason,
-            amount=seen.sent,
-            fee=seen.fee,
-            fee_book=self._policy.fee_book,
-            inputs=inputs,
-        )
+        adoption = self._adoption(seen, reason)
         if not await self._rows.adopt(adoption, self._now_ms()):
             return f"transaction {txid} was adopted before"
         logger.warning("adopted %s: %s", txid, reason)
@@ -86,11 +78,47 @@ class Adopter:
             "confirmations"
         )
 
+    async def take_baseline(self, txids: Sequence[bytes]) -> None:
+        """Record what the wallet had spent before the coin's first payout, as no expense of ours.
+
+        Only for a coin that has never paid anybody: these spends were none of its debts.
+        """
+        before = []
+        for txid in txids:
+            seen = await self._wallet.transaction(txid)
+            if seen is not None:
+                before.append(self._adoption(seen, BASELINE_REASON))
+        await self._rows.keep_baseline(
+            self._coin.key, self._coin.wallet.name, before, self._now_ms()
+        )
+        if before:
+            logger.warning(
+                "wallet %s of %s had sent %d transactions before its first payout; they are "
+                "recorded as known, each later one must be a payout or be adopted",
+                self._coin.wallet.name,
+                self._coin.key,
+                len(before),
+            )
+
+    def _adoption(self, seen: WalletTx, reason: str) -> Adoption:
+        try:
+            inputs = frozenset(txin.prevout for txin in parse_tx(seen.raw).inputs)
+        except TxError as error:
+            shown = seen.txid[::-1].hex()
+            raise AdoptRefused(f"transaction {shown} cannot be read: {error}") from error
+        return Adoption(
+            coin=self._coin.key,
+            txid=seen.txid,
+            reason=reason,
+            amount=seen.sent,
+            fee=seen.fee or 0,
+            fee_book=self._policy.fee_book,
+            inputs=inputs,
+        )
+
     async def book_buried(self) -> None:
         """Book the expense of adopted transactions that are buried."""
-        for adoption in await self._rows.adoptions(self._coin.key):
-            if adoption.booked:
-                continue
+        for adoption in await self._rows.adoptions(self._coin.key, unbooked=True):
             seen = await self._wallet.transaction(adoption.txid)
             if seen is None or seen.confirmations < self._coin.confirmations:
                 continue

@@ -18,13 +18,13 @@ next cycle looks again. It knows no schedule but the policy's interval, and no g
 
 import asyncio
 import logging
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 
 from pithead.coins.address import script_of_address
 from pithead.coins.node_errors import NodeError
 from pithead.coins.params import ChainParams
-from pithead.coins.wallet import Wallet, WalletError
+from pithead.coins.wallet import Coin, Wallet, WalletError
 from pithead.config import CoinSettings, PayoutPolicy
 from pithead.contracts.ledger_pb2 import BOOK_HOLD, BOOK_PAYABLE
 from pithead.payouts import postings
@@ -39,7 +39,7 @@ from pithead.payouts.errors import (
 from pithead.payouts.metrics import ISOLATED, ONE_SPEND_STOPS, TRANSITIONS, TROUBLED
 from pithead.payouts.neighbours import Accounts, Book
 from pithead.payouts.plan import choose, payout_id, reach
-from pithead.payouts.records import Payout, WalletRow
+from pithead.payouts.records import Payment, Payout, WalletRow
 from pithead.payouts.rows import RowMoved, Rows
 from pithead.payouts.sending import Sender
 from pithead.payouts.states import Event, State
@@ -51,6 +51,9 @@ STEPS_MAX = 64
 
 PLAN_RETRY_MS_MAX = 10_000
 """How soon a plan that found too little money is tried again."""
+
+RELEASED_LOOKED_AT = 100
+"""Newest payouts among which one with a late hold is looked for."""
 
 RECEIVE_LABEL = "pithead-receive"
 
@@ -199,9 +202,25 @@ class Engine:
         txids, cursor = await self._wallet.outgoing_since(row.cursor)
         known = await self._rows.known(self.coin.key, txids)
         unknown = [txid for txid in txids if txid not in known]
+        if not row.baselined and (not unknown or await self._never_paid()):
+            await self._adopter.take_baseline(unknown)
+            unknown = []
         if not unknown and cursor is not None and cursor != row.cursor:
             await self._rows.keep_cursor(self.coin.key, self.coin.wallet.name, cursor)
         return unknown
+
+    async def _never_paid(self) -> bool:
+        """Whether neither these rows nor the ledger know of any payout of the coin.
+
+        Rows alone do not tell a first start from a database that was lost; the
+        ledger has a hold of every payout that could have been sent.
+        """
+        if await self._rows.last_number(self.coin.key) or await self._rows.adoptions(self.coin.key):
+            return False
+        return not (
+            await self._book.has(self.coin.key, kind="hold")
+            or await self._book.has(self.coin.key, kind="adopt")
+        )
 
     # Plan
 
@@ -238,15 +257,7 @@ class Engine:
         payments = choice.payments
         if payments:
             coins = await self._wallet.spendable()
-            funds = reach(payments, coins, self.policy.fee_rate)
-            if funds.payments == 0:
-                raise Standstill(
-                    f"wallet {self.coin.wallet.name} has {funds.have} mature base units in "
-                    f"{len(coins)} coins and needs {funds.need} for the first of "
-                    f"{len(payments)} payees: wait until coins mature, "
-                    "or send coins to the pool's address"
-                )
-            payments = payments[: funds.payments]
+            payments = self._within(payments, coins, least)
         await self._rows.keep_planned(self.coin.key, self.coin.wallet.name, now_ms)
         if not payments:
             return None
@@ -266,9 +277,66 @@ class Engine:
         logger.info("payout %s planned: %d payees", payout.id, len(payments))
         return payout
 
+    def _within(
+        self, payments: tuple[Payment, ...], coins: Sequence[Coin], least: int
+    ) -> tuple[Payment, ...]:
+        """Those payments, from the first, that the wallet's coins can make in one transaction.
+
+        When they do not reach for the first whole, it is paid in part: what miners are
+        owed can be all that there is, and the network fee has to come from somewhere. Small
+        parts are not paid for want of money: each would cost a fee of its own.
+        """
+        funds = reach(payments, coins, self.policy.fee_rate)
+        if funds.payments:
+            return payments[: funds.payments]
+        first, wallet = payments[0], self.coin.wallet.name
+        crowded = funds.have >= funds.need and funds.used < len(coins)
+        if funds.most >= least and (crowded or 2 * funds.most >= first.amount):
+            logger.warning(
+                "account %d is paid %d of %d base units: one transaction of wallet %s reaches no "
+                "further; the rest stays owed",
+                first.account,
+                funds.most,
+                first.amount,
+                wallet,
+            )
+            return (replace(first, amount=funds.most),)
+        if crowded:
+            raise Standstill(
+                f"wallet {wallet} has {funds.have} mature base units in {len(coins)} coins, but a "
+                f"transaction of the {funds.used} best pays {max(funds.most, 0)}, below the "
+                f"threshold of {least}: join small coins into larger ones by sending them to the "
+                "pool's address, or lower the fee rate"
+            )
+        raise Standstill(
+            f"wallet {wallet} has {funds.have} mature base units in {len(coins)} coins and needs "
+            f"{funds.need} for the first of {len(payments)} payees: wait until coins mature, "
+            "or send coins to the pool's address"
+        )
+
+    async def _return_late_holds(self) -> None:
+        """Give back holds of payouts that were released because the ledger refused the hold.
+
+        A call that was cut off can be booked after another one was refused. Only
+        payouts that never had a transaction, and only holds that the book has.
+        """
+        for payout in await self._rows.recent(self.coin.key, RELEASED_LOOKED_AT):
+            entry = postings.release(payout)
+            if payout.state is not State.RELEASED or payout.attempts or entry is None:
+                continue
+            hold = postings.hold(payout)
+            if not await self._book.has(self.coin.key, entry_id=hold.id):
+                continue
+            if not await self._book.has(self.coin.key, entry_id=entry.id):
+                await self._book.post(entry)
+                logger.warning("payout %s: its late hold went back", payout.id)
+
     async def _check_no_holds(self) -> None:
         """Without an open payout nothing may be on hold: it would be a payout that we forgot."""
         held = await self._book.balances(self.coin.key, BOOK_HOLD, 1)
+        if held:
+            await self._return_late_holds()
+            held = await self._book.balances(self.coin.key, BOOK_HOLD, 1)
         if held:
             ONE_SPEND_STOPS.labels(self.coin.key, "stray hold").inc()
             account = min(held)

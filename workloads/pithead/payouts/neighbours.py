@@ -40,6 +40,10 @@ class Book(Protocol):
         """Balances of accounts of at least so much, by account. NeighbourAway."""
 
 
+    async def has(self, coin: str, *, kind: str = "", entry_id: str = "") -> bool:
+        """Whether the book of a coin holds an entry of a kind, or with an id. NeighbourAway."""
+
+
 class Accounts(Protocol):
     """The share processor as payouts need it."""
 
@@ -74,6 +78,19 @@ class LedgerBook:
         except grpc.aio.AioRpcError as error:
             raise NeighbourAway("ledger", error.details() or error.code().name) from error
         return {int(item.book.owner): item.amount for item in reply.balances}
+
+
+    async def has(self, coin: str, *, kind: str = "", entry_id: str = "") -> bool:
+        """Whether the book of a coin holds an entry of a kind, or with an id."""
+        request = ledger_pb2.EntriesRequest(coin=coin, kind=kind, id=entry_id)
+        call = self._stub.Entries(request, timeout=CALL_TIMEOUT_S)
+        try:
+            async for _ in call:
+                call.cancel()
+                return True
+        except grpc.aio.AioRpcError as error:
+            raise NeighbourAway("ledger", error.details() or error.code().name) from error
+        return False
 
 
 class ShareAccounts:

@@ -112,6 +112,10 @@ class Funds:
     have: int
     need: int
     """For the first payment alone."""
+    most: int = 0
+    """What one transaction can pay to the first payee alone; told when `payments` is 0."""
+    used: int = 0
+    """Coins that this takes."""
 
 
 def reach(payments: Sequence[Payment], coins: Sequence[Coin], fee_rate: int) -> Funds:
@@ -147,7 +151,31 @@ def reach(payments: Sequence[Payment], coins: Sequence[Coin], fee_rate: int) -> 
             low = middle
         else:
             high = middle - 1
-    return Funds(low, have, need((low and len(payments)) or 1))
+    if low or not payments:
+        return Funds(low, have, need(len(payments)))
+    used, most = _most(payments[0], coins, change, fee_rate)
+    first = outputs(1)
+    fee = fee_of(weight_bound(coins[: max(used, 1)], first), fee_rate)
+    return Funds(0, have, first[0].value + fee, most, used)
+
+
+def _most(
+    payment: Payment, coins: Sequence[Coin], change: TxOut, fee_rate: int
+) -> tuple[int, int]:
+    """(coins, base units): the largest payment to one payee that a transaction can make.
+
+    Takes coins in their order, largest first, while they bring more than they cost.
+    """
+    outs = [TxOut(payment.amount, payment.script), change]
+    empty = weight_bound((), outs)
+    weight, total, used = empty, 0, 0
+    for coin in coins:
+        own = weight_bound((coin,), outs) - empty
+        # Four bytes more for the longest count of inputs that a transaction can have.
+        if weight + own + 16 > PAYMENT_WEIGHT_MAX or coin.amount <= fee_of(own, fee_rate):
+            break
+        weight, total, used = weight + own, total + coin.amount, used + 1
+    return used, min(payment.amount, total - fee_of(weight + 16, fee_rate))
 
 
 def payout_id(coin: str, number: int, planned_ms: int, payments: tuple[Payment, ...]) -> str:

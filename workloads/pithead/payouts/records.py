@@ -112,6 +112,8 @@ class WalletRow:
     cursor: bytes | None = None
     planned_ms: int = 0
     trouble: str = ""
+    baselined: bool = False
+    """What the wallet had spent before its first payout is recorded."""
 
 
 @dataclass(frozen=True, slots=True)

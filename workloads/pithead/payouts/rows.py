@@ -59,7 +59,14 @@ class Rows:
         if row is None:
             return WalletRow(coin, wallet)
         return WalletRow(
-            coin, wallet, row.address, row.script, row.cursor, row.planned_ms, row.trouble
+            coin,
+            wallet,
+            row.address,
+            row.script,
+            row.cursor,
+            row.planned_ms,
+            row.trouble,
+            row.baseline_ms is not None,
         )
 
     async def keep_address(self, coin: str, wallet: str, address: str, script: bytes) -> WalletRow:
@@ -80,6 +87,20 @@ class Rows:
     async def keep_cursor(self, coin: str, wallet: str, cursor: bytes) -> None:
         """Remember up to where the wallet's history is known."""
         await self._set_wallet(coin, wallet, cursor=cursor)
+
+    async def keep_baseline(
+        self, coin: str, wallet: str, before: Iterable[Adoption], now_ms: int
+    ) -> None:
+        """Record once what the wallet had spent before; nothing of it is booked."""
+        async with transaction(self._engine) as connection:
+            await _ensure_wallet(connection, coin, wallet)
+            for adoption in before:
+                await _adopt(connection, adoption, now_ms, booked_ms=now_ms)
+            await connection.execute(
+                update(WALLETS)
+                .where(WALLETS.c.coin == coin, WALLETS.c.wallet == wallet)
+                .values(baseline_ms=now_ms)
+            )
 
     async def keep_trouble(self, coin: str, wallet: str, trouble: str) -> None:
         """Remember why the coin's payouts stand still; empty when they do not."""
@@ -333,42 +354,23 @@ class Rows:
         """Store an adoption with what it spends; False when the transaction is adopted already."""
         try:
             async with transaction(self._engine) as connection:
-                await connection.execute(
-                    insert(ADOPTED).values(
-                        coin=adoption.coin,
-                        txid=adoption.txid,
-                        reason=adoption.reason,
-                        amount=adoption.amount,
-                        fee=adoption.fee,
-                        fee_book=adoption.fee_book,
-                        adopted_ms=now_ms,
-                    )
-                )
-                spent = [
-                    {
-                        "coin": adoption.coin,
-                        "spender": adoption.txid,
-                        "txid": point.txid,
-                        "output": point.index,
-                    }
-                    for point in adoption.inputs
-                ]
-                if spent:
-                    await connection.execute(insert(ADOPTED_INPUTS), spent)
+                await _adopt(connection, adoption, now_ms, booked_ms=None)
         except IntegrityError:
             if adoption.txid not in await self.known(adoption.coin, [adoption.txid]):
                 raise
             return False
         return True
 
-    async def adoptions(self, coin: str) -> list[Adoption]:
-        """Return the coin's adopted transactions in the order of adoption."""
+    async def adoptions(self, coin: str, *, unbooked: bool = False) -> list[Adoption]:
+        """Return the coin's adopted transactions, or those still to be booked, oldest first."""
         query = select(ADOPTED).where(ADOPTED.c.coin == coin).order_by(ADOPTED.c.adopted_ms)
+        if unbooked:
+            query = query.where(ADOPTED.c.booked_ms.is_(None))
         inputs_query = select(ADOPTED_INPUTS).where(ADOPTED_INPUTS.c.coin == coin)
         inputs: dict[bytes, set[OutPoint]] = {}
         async with reading(self._engine) as connection:
             rows = (await connection.execute(query)).all()
-            for row in await connection.execute(inputs_query):
+            for row in await connection.execute(inputs_query) if rows else ():
                 inputs.setdefault(row.spender, set()).add(OutPoint(row.txid, row.output))
         return [
             Adoption(
@@ -392,6 +394,34 @@ class Rows:
                 .where(ADOPTED.c.coin == adoption.coin, ADOPTED.c.txid == adoption.txid)
                 .values(booked_ms=now_ms)
             )
+
+
+async def _adopt(
+    connection: AsyncConnection, adoption: Adoption, now_ms: int, *, booked_ms: int | None
+) -> None:
+    await connection.execute(
+        insert(ADOPTED).values(
+            coin=adoption.coin,
+            txid=adoption.txid,
+            reason=adoption.reason,
+            amount=adoption.amount,
+            fee=adoption.fee,
+            fee_book=adoption.fee_book,
+            adopted_ms=now_ms,
+            booked_ms=booked_ms,
+        )
+    )
+    spent = [
+        {
+            "coin": adoption.coin,
+            "spender": adoption.txid,
+            "txid": point.txid,
+            "output": point.index,
+        }
+        for point in adoption.inputs
+    ]
+    if spent:
+        await connection.execute(insert(ADOPTED_INPUTS), spent)
 
 
 async def _move(connection: AsyncConnection, payout: Payout, values: dict[str, object]) -> None:

@@ -27,7 +27,7 @@ from sqlalchemy import (
 
 from pithead.store import Hash32, make_metadata
 
-REVISION = "0001"
+REVISION = "0002"
 """The migration that these tables are."""
 
 METADATA = make_metadata()
@@ -44,6 +44,8 @@ WALLETS = Table(
     Column("cursor", Hash32),
     Column("planned_ms", BigInteger, nullable=False, server_default="0"),
     Column("trouble", Text, nullable=False, default=""),
+    # Since when every spend of the wallet must be explained; what was before is taken as known.
+    Column("baseline_ms", BigInteger),
 )
 
 PAYOUTS = Table(

@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass, replace
 from enum import Enum
 from typing import Any
 
-from sqlalchemy import Row, and_, func, insert, or_, select, update
+from sqlalchemy import Row, and_, func, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from pithead.rewards.schema import (
@@ -159,21 +159,22 @@ async def blocks_to_judge(
     reorganisation and asks for another look, so a settled block costs nothing.
     Confirmed blocks are due at `ripe` and below, or before their value is checked.
     """
-    due = or_(
+    found: dict[bytes, BlockRow] = {}
+    # One question a reason: each has an index, an OR of them has none.
+    for due in (
         BLOCKS.c.state == int(State.CANDIDATE),
-        BLOCKS.c.recheck,
-        and_(
-            BLOCKS.c.state == int(State.CONFIRMED),
-            or_(BLOCKS.c.height <= ripe, BLOCKS.c.checked.is_(False)),
-        ),
-    )
-    rows = await connection.execute(
-        select(BLOCKS)
-        .where(BLOCKS.c.coin == coin, BLOCKS.c.height <= scanned, due)
-        .order_by(BLOCKS.c.height, BLOCKS.c.hash)
-        .limit(limit)
-    )
-    return [_block(row) for row in rows]
+        BLOCKS.c.recheck.is_(True),
+        and_(BLOCKS.c.state == int(State.CONFIRMED), BLOCKS.c.height <= ripe),
+        and_(BLOCKS.c.state == int(State.CONFIRMED), BLOCKS.c.checked.is_(False)),
+    ):
+        rows = await connection.execute(
+            select(BLOCKS)
+            .where(BLOCKS.c.coin == coin, BLOCKS.c.height <= scanned, due)
+            .order_by(BLOCKS.c.height, BLOCKS.c.hash)
+            .limit(limit)
+        )
+        found |= {row.hash: _block(row) for row in rows}
+    return sorted(found.values(), key=lambda block: (block.height, block.hash))[:limit]
 
 
 async def candidates_above(

@@ -21,7 +21,7 @@ AWAY = (NodeError, NodeLost, LogError, grpc.aio.AioRpcError, DBAPIError, OSError
 """What neighbours being away looks like."""
 
 DELAY_S_MIN = 0.2
-DELAY_S_MAX = 5.0
+DELAY_S_MAX = 1.0
 """A neighbour that is back is noticed within this time."""
 
 TROUBLE_CHARS_MAX = 300

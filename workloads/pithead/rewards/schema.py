@@ -27,7 +27,7 @@ from sqlalchemy import (
 
 from pithead.store import Hash32, WideInt, make_metadata
 
-REVISION = "0001"
+REVISION = "0002"
 """Revision of the migrations that this code is written for."""
 
 METADATA = make_metadata()
@@ -92,6 +92,8 @@ BLOCKS = Table(
     CheckConstraint("money BETWEEN 0 AND 3", name="money"),
     Index("ix_blocks_pool_height", "pool", "height"),
     Index("ix_blocks_coin_state", "coin", "state"),
+    Index("ix_blocks_coin_recheck", "coin", "recheck"),
+    Index("ix_blocks_pool_money_height", "pool", "money", "height"),
 )
 """`checked`: the value has been compared with the block on the chain. `recheck`: the chain
 moved under a block whose state would otherwise be at rest. `orphans`: how often its money

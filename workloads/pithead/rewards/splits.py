@@ -21,6 +21,7 @@ from pithead.rewards.states import (
     AFTER_MOVEMENT,
     ON_CHAIN,
     REVERSALS,
+    Money,
     Movement,
     State,
     movement,
@@ -184,6 +185,8 @@ async def unsettled_blocks(connection: AsyncConnection, pool: str, limit: int) -
         )
         .where(
             BLOCKS.c.pool == pool,
+            # Money moves only with a final split: this keeps the long history out by an index.
+            BLOCKS.c.money == int(Money.NONE),
             BLOCKS.c.state != int(State.ORPHANED),
             or_(SPLITS.c.final.is_(None), SPLITS.c.final.is_(False)),
         )

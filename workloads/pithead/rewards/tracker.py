@@ -73,10 +73,14 @@ class Tracker:
         self._scripts = {pool.pool: pool.scripts for pool in pools}
         self._resubmits: dict[bytes, tuple[int, int]] = {}
         self._disputed: set[bytes] = set()
+        self._best_chainwork = 0
 
     async def step(self, standings: Sequence[Standing], scanned: Scanned, now_ms: int) -> int:
         """Judge the blocks that are due; returns how many changed their state. NodeError."""
         coin = self._rules.params.key
+        self._best_chainwork = max(
+            [self._best_chainwork, *(standing.tip.chainwork for standing in standings)]
+        )
         ripe = scanned.height - self._rules.params.coinbase_maturity
         async with self._database.read() as connection:
             due = await blocks_to_judge(
@@ -86,7 +90,9 @@ class Tracker:
         changed = 0
         for block in due:
             votes = await self._nodes.votes(standings, block.hash)
-            verdict = judge(votes, block.height, self._rules.confirmations)
+            verdict = judge(
+                votes, block.height, self._rules.confirmations, self._best_chainwork
+            )
             self._note_dispute(block, verdict)
             try:
                 changed += await self._apply(block, verdict)

@@ -61,8 +61,12 @@ class Verdict:
     """Some node knows the block, be it on its main chain or not."""
 
 
-def judge(votes: Sequence[Vote], height: int, depth: int) -> Verdict:
-    """Judge a block of `height`, with orphans believed `depth` blocks above it."""
+def judge(votes: Sequence[Vote], height: int, depth: int, best_chainwork: int = 0) -> Verdict:
+    """Judge a block of `height`, with orphans believed `depth` blocks above it.
+
+    `best_chainwork` is the most that any node was ever seen with: while that node is
+    away, one with less work may be on a fork that lost, and buries nothing.
+    """
     known = any(vote.known for vote in votes)
     entitled = [vote for vote in votes if vote.tip.votes]
     if not entitled:
@@ -74,7 +78,8 @@ def judge(votes: Sequence[Vote], height: int, depth: int) -> Verdict:
         return Verdict(Finding.ON_CHAIN, min(on_chain), known=True)
     if on_chain:
         return Verdict(Finding.DISPUTED, known=True)
-    if min(vote.tip.height for vote in voters) - height >= depth:
+    deep = min(vote.tip.height for vote in voters) - height >= depth
+    if deep and most >= best_chainwork:
         return Verdict(Finding.BURIED, known=known)
     return Verdict(Finding.OFF_CHAIN, known=known)
 

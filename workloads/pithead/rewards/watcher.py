@@ -79,9 +79,9 @@ class Watcher:
     async def _position(self, standing: Standing) -> Scanned:
         async with self._database.read() as connection:
             position = await watch_position(connection, self._coin)
+            if position is not None:
+                return position
             lowest = await lowest_height(connection, self._coin)
-        if position is not None:
-            return position
         height = standing.tip.height
         if lowest is not None:
             height = max(0, min(height, lowest - 1))

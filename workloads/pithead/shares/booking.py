@@ -150,13 +150,17 @@ class Booking:
             for segment in batch.segments
         ]
         revision_at = self._pool.slots.revision_at
+        revisions: dict[tuple[int, int], int] = {}
 
         def kind_of(login_index: int, segment_index: int) -> CellKind:
             slot, account = named[login_index]
             own_height, height, seal, segment = placed[segment_index]
             if account is None or segment is None:
                 raise LookupError(f"share of login {login_index} or segment {segment_index} unmet")
-            return CellKind(height, seal, segment, revision_at(slot, own_height), account)
+            revision = revisions.get((slot, own_height))
+            if revision is None:
+                revision = revisions[slot, own_height] = revision_at(slot, own_height)
+            return CellKind(height, seal, segment, revision, account)
 
         return kind_of
 

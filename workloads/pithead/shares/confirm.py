@@ -10,6 +10,7 @@ from collections.abc import Callable
 from sqlalchemy import Row, select, update
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from pithead.coins.node import NodeError
 from pithead.shares import decisions, metrics, schema
 from pithead.shares.chain import HubChain
 from pithead.shares.states import SegmentState
@@ -34,19 +35,36 @@ class Confirmer:
         self._coin = coin
         self._chain = chain
         self._now_ms = now_ms
+        self._unknown_since: dict[int, int] = {}
 
     async def step(self) -> int:
         """Judge pending segments once; return how many changed. Raises NodeError, DBAPIError.
+
+        A NodeError about one segment is raised after the others were judged: one
+        that no node knows must not hold up the rest while a standby is away.
 
         Both ends of the queue are asked about, so that neither a crowd of bad
         old ones hides the newest, nor new ones an old one for which a seal waits.
         """
         changed = 0
-        for segment in await self._pending():
-            state, reason = await self._judge(segment)
+        failure: NodeError | None = None
+        pending = await self._pending()
+        for segment in pending:
+            try:
+                state, reason = await self._judge(segment)
+            except NodeError as error:
+                self._unknown_since.pop(segment.id, None)
+                failure = failure or error
+                continue
             if state != segment.state:
                 await self._write(segment, state, reason)
                 changed += 1
+        alive = {segment.id for segment in pending}
+        self._unknown_since = {
+            number: since for number, since in self._unknown_since.items() if number in alive
+        }
+        if failure is not None:
+            raise failure
         return changed
 
     async def _pending(self) -> list[Row[tuple[object, ...]]]:
@@ -66,6 +84,14 @@ class Confirmer:
 
     async def _judge(self, segment: Row[tuple[object, ...]]) -> tuple[SegmentState, str]:
         parent = await self._chain.header(segment.parent)
+        now_ms = self._now_ms()
+        # Counted from the first time that the nodes said so, not from when the shares came:
+        # a node that was away, or is still catching up, has not said that it knows none.
+        if parent is None:
+            since_ms = self._unknown_since.setdefault(segment.id, now_ms)
+        else:
+            since_ms = now_ms
+            self._unknown_since.pop(segment.id, None)
         child = None
         if parent is not None and parent.confirmations > 0 and parent.next is not None:
             child = await self._chain.header(parent.next)
@@ -74,7 +100,7 @@ class Confirmer:
             bits=segment.bits,
             parent=parent,
             child=child,
-            unknown_for_ms=self._now_ms() - segment.first_seen_ms,
+            unknown_for_ms=now_ms - since_ms,
         )
 
     async def _write(

@@ -10,8 +10,8 @@ ResultT = TypeVar("ResultT")
 logger = logging.getLogger(__name__)
 
 RETRY_MIN_S = 0.1
-RETRY_MAX_S = 5.0
-"""A neighbour that comes back is found within seconds; one that is down costs nothing."""
+RETRY_MAX_S = 1.0
+"""A neighbour that comes back is found within a second; asking one that is down costs little."""
 
 
 async def pause(stop: asyncio.Event, seconds: float) -> None:

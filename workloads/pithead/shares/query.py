@@ -12,6 +12,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, Select, and_, case, func, literal, or_, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from pithead.log.topics import shares_topic
 from pithead.shares import schema
 from pithead.shares.booking import CREDITED
 from pithead.shares.states import ProducerState, SegmentState
@@ -19,6 +20,9 @@ from pithead.shares.window import AccountWeight, Cut, GroupKey, cut, window_hash
 from pithead.store import wide_parts, wide_total
 
 HEIGHTS_AT_ONCE = 32
+
+ASIDE_MAX = 100
+"""Records set aside that are listed, newest first."""
 
 EARNING = (SegmentState.CONFIRMED, SegmentState.SETTLED)
 
@@ -194,6 +198,17 @@ async def _accounts(
 
 
 @dataclass(frozen=True, slots=True)
+class Waiting:
+    """What only a person can end, of one pool."""
+
+    producers: list[Any]
+    """Rows of open producers with the number of `missing` batches."""
+    segments: list[tuple[int, bytes, int, int]]
+    """(id, parent, height, weight of the pool's shares) of disputed ones."""
+    set_aside: list[Any]
+
+
+@dataclass(frozen=True, slots=True)
 class SealState:
     """How far a pool is sealed; None before the first seal."""
 
@@ -214,6 +229,49 @@ async def read_seals(connection: AsyncConnection, pool: str) -> SealState:
         .where(producers.pool == row.id, producers.state == ProducerState.OPEN)
     )
     return SealState(sealed, int(count or 0))
+
+
+async def read_waiting(connection: AsyncConnection, pool: str) -> Waiting:
+    """What a person may have to decide. UnknownName."""
+    row = await pool_row(connection, pool)
+    producers, gaps = schema.producers.c, schema.missing.c
+    missing = func.coalesce(func.sum(gaps.last - gaps.first + 1), 0).label("missing")
+    opened = await connection.execute(
+        select(schema.producers, missing)
+        .select_from(
+            schema.producers.outerjoin(schema.missing, gaps.producer == producers.producer)
+        )
+        .where(producers.pool == row.id, producers.state == ProducerState.OPEN)
+        .group_by(*producers)
+        .order_by(producers.last_ms)
+    )
+    high, low = wide_parts(_CELLS.weight)
+    disputed = await connection.execute(
+        select(_SEGMENTS.id, _SEGMENTS.parent, _SEGMENTS.height, high, low)
+        .select_from(
+            schema.segments.outerjoin(
+                schema.cells, and_(_CELLS.segment == _SEGMENTS.id, _CELLS.pool == row.id)
+            )
+        )
+        .where(_SEGMENTS.coin == row.coin, _SEGMENTS.state == SegmentState.DISPUTED)
+        .group_by(_SEGMENTS.id, _SEGMENTS.parent, _SEGMENTS.height)
+        .order_by(_SEGMENTS.id)
+    )
+    aside = schema.set_aside.c
+    records = await connection.execute(
+        select(aside.partition, aside.position, aside.reason, aside.at_ms)
+        .where(aside.topic == shares_topic(pool))
+        .order_by(aside.at_ms.desc(), aside.partition, aside.position.desc())
+        .limit(ASIDE_MAX)
+    )
+    return Waiting(
+        producers=list(opened.all()),
+        segments=[
+            (entry[0], bytes(entry[1]), entry[2], wide_total(entry[3], entry[4]))
+            for entry in disputed
+        ],
+        set_aside=list(records.all()),
+    )
 
 
 async def read_session(

@@ -77,7 +77,7 @@ async def _serve(
 ) -> None:
     coins = {coin.name: coin for coin in settings.coins}
     params = {coin.key: chain_params(coin.coin, coin.network) for coin in settings.coins}
-    servicer = AccountingServicer(engine, params)
+    servicer = AccountingServicer(engine, params, _now_ms)
     log = FileLog(settings.log_dir)
     async with AsyncExitStack() as stack:
         loops: list[Coroutine[None, None, None]] = []

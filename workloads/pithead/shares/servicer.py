@@ -6,7 +6,7 @@ asked now; ask again.
 """
 
 import logging
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from typing import NoReturn, TypeVar
 
 import grpc
@@ -21,6 +21,7 @@ from pithead.contracts import accounting_pb2, accounting_pb2_grpc, share_log_pb2
 from pithead.shares import schema
 from pithead.shares.booking import CREDITED
 from pithead.shares.books import CHUNK, AccountBook
+from pithead.shares.decisions import DecisionRefused, close_producer, decide_segment
 from pithead.shares.query import (
     UnknownName,
     WindowAnswer,
@@ -28,6 +29,7 @@ from pithead.shares.query import (
     read_counters,
     read_seals,
     read_session,
+    read_waiting,
     read_window,
 )
 from pithead.shares.states import INT63_MAX
@@ -41,6 +43,8 @@ PART_ACCOUNTS = 8192
 WEIGHT_DIGITS_MAX = 90
 """A window above 2^256 hashes is a slip; Python would refuse above 4,300 digits anyhow."""
 
+LINE_CHARS_MAX = 300
+
 RequestT = TypeVar("RequestT")
 ReplyT = TypeVar("ReplyT")
 
@@ -48,9 +52,15 @@ ReplyT = TypeVar("ReplyT")
 class AccountingServicer(accounting_pb2_grpc.AccountingServicer):
     """Answers from one database; `coins` are the chains by key (`litecoin/regtest`)."""
 
-    def __init__(self, engine: AsyncEngine, coins: Mapping[str, ChainParams]) -> None:
+    def __init__(
+        self,
+        engine: AsyncEngine,
+        coins: Mapping[str, ChainParams],
+        now_ms: Callable[[], int],
+    ) -> None:
         self._engine = engine
         self._coins = coins
+        self._now_ms = now_ms
 
     async def Window(  # noqa: N802 - the contract's name
         self,
@@ -205,6 +215,103 @@ class AccountingServicer(accounting_pb2_grpc.AccountingServicer):
                 for account in accounts
             ],
         )
+
+
+    async def Waiting(  # noqa: N802 - the contract's name
+        self,
+        request: accounting_pb2.WaitingRequest,
+        context: grpc.aio.ServicerContext[
+            accounting_pb2.WaitingRequest, accounting_pb2.WaitingReply
+        ],
+    ) -> accounting_pb2.WaitingReply:
+        """List open producers, disputed segments and records set aside."""
+        try:
+            async with reading(self._engine) as connection:
+                waiting = await read_waiting(connection, request.pool)
+        except UnknownName as error:
+            await context.abort(grpc.StatusCode.NOT_FOUND, str(error))
+        except DBAPIError as error:
+            await _away(context, error)
+        return accounting_pb2.WaitingReply(
+            producers=[
+                accounting_pb2.OpenProducer(
+                    producer=row.producer,
+                    region=row.region,
+                    partition=row.partition,
+                    missing=int(row.missing),
+                    promise=row.promise,
+                    last_ms=row.last_ms,
+                )
+                for row in waiting.producers
+            ],
+            segments=[
+                accounting_pb2.DisputedSegment(
+                    id=number, parent=parent, height=height, weight=str(weight)
+                )
+                for number, parent, height, weight in waiting.segments
+            ],
+            set_aside=[
+                accounting_pb2.SetAside(
+                    partition=row.partition,
+                    position=row.position,
+                    reason=row.reason,
+                    at_ms=row.at_ms,
+                )
+                for row in waiting.set_aside
+            ],
+        )
+
+    async def Decide(  # noqa: N802 - the contract's name
+        self,
+        request: accounting_pb2.DecideRequest,
+        context: grpc.aio.ServicerContext[
+            accounting_pb2.DecideRequest, accounting_pb2.DecideReply
+        ],
+    ) -> accounting_pb2.DecideReply:
+        """Close a producer or decide a disputed segment, with who and why."""
+        try:
+            who = _line("who", request.who)
+            reason = _line("reason", request.reason)
+            outcome = await self._decide(request, who, reason)
+        except ValueError as error:
+            await context.abort(grpc.StatusCode.INVALID_ARGUMENT, str(error))
+        except DecisionRefused as refusal:
+            await context.abort(grpc.StatusCode.FAILED_PRECONDITION, str(refusal))
+        except DBAPIError as error:
+            await _away(context, error)
+        logger.warning("%s decided: %s (%s)", who, outcome, reason)
+        return accounting_pb2.DecideReply(outcome=outcome)
+
+    async def _decide(self, request: accounting_pb2.DecideRequest, who: str, reason: str) -> str:
+        if request.decision == accounting_pb2.DECISION_CLOSE_PRODUCER:
+            await close_producer(
+                self._engine, request.producer, who=who, reason=reason, now_ms=self._now_ms()
+            )
+            return f"seals no longer wait for producer {request.producer.hex()}"
+        if request.decision not in _RIGHT:
+            raise ValueError(f"there is no decision {request.decision}")
+        right = _RIGHT[request.decision]
+        number = min(request.segment, INT63_MAX)
+        await decide_segment(
+            self._engine, number, right=right, who=who, reason=reason, now_ms=self._now_ms()
+        )
+        return f"segment {number} is {'right and earns' if right else 'wrong and earns nothing'}"
+
+
+_RIGHT = {
+    accounting_pb2.DECISION_SEGMENT_RIGHT: True,
+    accounting_pb2.DECISION_SEGMENT_WRONG: False,
+}
+
+
+def _line(name: str, text: str) -> str:
+    """One line for the audit; ValueError."""
+    text = text.strip()
+    if not 1 <= len(text) <= LINE_CHARS_MAX or not text.isprintable():
+        raise ValueError(
+            f"{name}: one line of 1 to {LINE_CHARS_MAX} characters is kept for the audit"
+        )
+    return text
 
 
 def window_parts(answer: WindowAnswer) -> list[accounting_pb2.WindowPart]:

@@ -6,7 +6,7 @@ from weakref import WeakValueDictionary
 
 from pithead.coins.params import ChainParams
 from pithead.coins.weight import WeightError, weight_of_difficulty, weight_of_target
-from pithead.stratum import encoding
+from pithead.stratum import encoding, metrics
 from pithead.stratum.batcher import LOG_REFUSAL, Batcher
 from pithead.stratum.errors import Code, LoginError
 from pithead.stratum.fanout import FanOut
@@ -18,6 +18,11 @@ from pithead.stratum.messages import (
     TargetSuggested,
 )
 from pithead.stratum.miner import Miner
+from pithead.stratum.session import Session
+from pithead.stratum.states import State
+
+REFUSED_LOGINS_MAX = 32
+"""Checking an address costs far more than sending one: who only guesses is cut off."""
 
 
 class Admission:
@@ -43,14 +48,13 @@ class Admission:
         if event.user in session.logins:
             miner.write(encoding.answer_true(event.id))
             return
+        if not session.may_add_login():
+            self._refuse(miner, event.id, "too many logins on one connection: open another one")
+            return
         try:
             account, worker = parse_login(self._params, event.user)
         except LoginError as error:
-            miner.write(encoding.error(event.id, Code.UNAUTHORIZED, str(error)))
-            return
-        if not session.may_add_login():
-            text = "too many logins on one connection: open another one"
-            miner.write(encoding.error(event.id, Code.UNAUTHORIZED, text))
+            self._refuse(miner, event.id, str(error))
             return
         self._apply_wishes(miner, event.password)
         login = self._login(account, worker, session.slot)
@@ -74,11 +78,29 @@ class Admission:
         if miner.gone:
             return
         miner.write(encoding.answer_true(request_id))
-        if miner not in self._fan_out.authorized:
-            miner.protocol.authorized()
+        miner.protocol.authorized()
+        self.admit(miner)
+
+    def admit(self, miner: Miner) -> None:
+        """Begin to send work, once the miner has subscribed and logged in, in either order."""
+        if miner.protocol.state is State.AUTHORIZED and miner not in self._fan_out.authorized:
             self._fan_out.authorized[miner] = None
-            session.vardiff.restart(self._clock_ms())
+            miner.session.vardiff.restart(self._clock_ms())
             self._fan_out.offer(miner)
+
+    def respelt(self, session: Session, user: str) -> Login | None:
+        """Return the connection's login that `user` is another spelling of, else None.
+
+        Addresses in upper case, and space that firmware sends in one request and not in another.
+        """
+        try:
+            spelt = parse_login(self._params, user)
+        except LoginError:
+            return None
+        for login in session.logins.values():
+            if (login.account, login.worker) == spelt:
+                return login
+        return None
 
     def difficulty_suggested(self, miner: Miner, event: DifficultySuggested, _now_ms: int) -> None:
         """Start at the wished difficulty, as long as the miner has shown no hashrate."""
@@ -99,6 +121,13 @@ class Admission:
         if weight is not None:
             miner.session.vardiff.raise_minimum(weight)
             self._fan_out.offer(miner)
+
+    def _refuse(self, miner: Miner, request_id: bytes, text: str) -> None:
+        miner.write(encoding.error(request_id, Code.UNAUTHORIZED, text))
+        miner.refused_logins += 1
+        if miner.refused_logins >= REFUSED_LOGINS_MAX and not miner.gone:
+            metrics.CLOSED.labels("refused-logins").inc()
+            miner.close()
 
     def _login(self, account: str, worker: str, slot: int) -> Login:
         key = (account, worker, slot)

@@ -1,6 +1,6 @@
 """The batch that is collecting: columns of the log's format, and who waits for them. Pure.
 
-Appending a share costs a few list appends; dictionaries are built as logins and
+Taking a share in costs two list appends; dictionaries are built as logins and
 segments turn up. Nothing here knows the log, a connection is whatever can write.
 """
 
@@ -50,19 +50,13 @@ class OpenBatch:
     """Shares, rejects and sessions that one record of the log will hold."""
 
     __slots__ = (
-        "_flags",
-        "_ids",
-        "_login",
+        "_answers",
         "_logins",
-        "_offsets",
         "_rejects",
-        "_segment",
         "_segments",
-        "_serials",
         "_sessions",
+        "_shares",
         "_waiting",
-        "_weights",
-        "_writers",
         "time_base_ms",
     )
 
@@ -70,20 +64,15 @@ class OpenBatch:
         self.time_base_ms = time_base_ms
         self._logins: dict[Login, int] = {}
         self._segments: dict[bytes, tuple[int, Segment]] = {}
-        self._login: list[int] = []
-        self._segment: list[int] = []
-        self._weights: list[int] = []
-        self._offsets: list[int] = []
-        self._serials: list[int] = []
-        self._flags: list[int] = []
-        self._writers: list[Answerable] = []
-        self._ids: list[bytes] = []
+        self._shares: list[tuple[int, int, int, int, int, int]] = []
+        """Login, segment, weight, time offset, serial, flags: the log's columns, share by share."""
+        self._answers: list[tuple[Answerable, bytes]] = []
         self._rejects: dict[tuple[int, RejectReason.ValueType], int] = {}
         self._sessions: list[tuple[int, bytes, str]] = []
         self._waiting: list[tuple[Answerable, str, Login, bytes]] = []
 
     def __len__(self) -> int:
-        return len(self._login)
+        return len(self._shares)
 
     @property
     def session_count(self) -> int:
@@ -113,14 +102,9 @@ class OpenBatch:
         elif known[1] is not segment and known[1].value != segment.value:
             # The log wants the value of the newest template seen on this parent.
             self._segments[segment.parent] = (known[0], segment)
-        self._login.append(index)
-        self._segment.append(known[0])
-        self._weights.append(weight)
-        self._offsets.append(now_ms - self.time_base_ms)
-        self._serials.append(serial)
-        self._flags.append(SOLVED if solved else 0)
-        self._writers.append(writer)
-        self._ids.append(request_id)
+        flags = SOLVED if solved else 0
+        self._shares.append((index, known[0], weight, now_ms - self.time_base_ms, serial, flags))
+        self._answers.append((writer, request_id))
 
     def reject(self, login: Login, reason: RejectReason.ValueType) -> None:
         """Count a share that was refused."""
@@ -147,6 +131,8 @@ class OpenBatch:
 
     def seal(self, identity: Identity, sequence: int, promise: int, *, end: bool) -> ShareBatch:
         """Return the message under its sequence number."""
+        columns = zip(*self._shares, strict=True) if self._shares else ((),) * 6
+        login, segment_index, weight, offset, serial, flags = columns
         batch = ShareBatch(
             producer=identity.producer,
             sequence=sequence,
@@ -155,17 +141,17 @@ class OpenBatch:
             coin=identity.coin,
             region=identity.region,
             time_base_ms=self.time_base_ms,
-            login=self._login,
-            segment=self._segment,
-            weight=self._weights,
-            time_offset_ms=self._offsets,
-            serial=self._serials,
-            flags=self._flags,
+            login=login,
+            segment=segment_index,
+            weight=weight,
+            time_offset_ms=offset,
+            serial=serial,
+            flags=flags,
             end=end,
         )
-        for login in self._logins:
+        for known in self._logins:
             batch.logins.append(
-                wire.Login(account=login.account, worker=login.worker, slot=login.slot)
+                wire.Login(account=known.account, worker=known.worker, slot=known.slot)
             )
         for _, segment in self._segments.values():
             batch.segments.append(
@@ -186,17 +172,17 @@ class OpenBatch:
 
     def answer_all(self) -> int:
         """Tell everybody who waits that the batch is durable; returns how many shares."""
-        count = len(self._ids)
+        count = len(self._answers)
         answers: dict[Answerable, bytes] = {}
-        for writer, request_id in zip(self._writers, self._ids, strict=True):
+        for writer, request_id in self._answers:
             line = encoding.answer_true(request_id)
             before = answers.get(writer)
             answers[writer] = line if before is None else before + line
         for writer, data in answers.items():
             writer.write(data)
         logins = list(self._logins)
-        for index, weight in zip(self._login, self._weights, strict=True):
-            logins[index].work += weight
+        for share in self._shares:
+            logins[share[0]].work += share[2]
         for writer, user, login, request_id in self._waiting:
             writer.login_durable(user, login, request_id, durable=True)
         self._forget()
@@ -204,8 +190,8 @@ class OpenBatch:
 
     def refuse_all(self, refusal: encoding.Refusal) -> int:
         """Tell everybody who waits that the log did not confirm; returns how many shares."""
-        count = len(self._ids)
-        for writer, request_id in zip(self._writers, self._ids, strict=True):
+        count = len(self._answers)
+        for writer, request_id in self._answers:
             writer.write(encoding.error(request_id, refusal.code, refusal.text))
         for writer, user, login, request_id in self._waiting:
             writer.login_durable(user, login, request_id, durable=False)
@@ -214,14 +200,10 @@ class OpenBatch:
 
     def drop_shares(self) -> None:
         """Forget shares and sessions, which nobody awaits any more; counters stay."""
-        for column in (self._login, self._segment, self._weights, self._offsets):
-            column.clear()
-        self._serials.clear()
-        self._flags.clear()
+        self._shares.clear()
         self._segments.clear()
         self._sessions.clear()
 
     def _forget(self) -> None:
-        self._writers = []
-        self._ids = []
+        self._answers = []
         self._waiting = []

@@ -14,9 +14,7 @@ from pithead.coins.hashing import pow_function
 from pithead.coins.nodeset import Announced, Confirmed
 from pithead.coins.params import ChainParams
 from pithead.coins.template import Template
-from pithead.coins.weight import (
-    difficulty_of_weight,
-)
+from pithead.coins.weight import difficulty_of_weight
 from pithead.config import ListenerSettings, StratumSettings
 from pithead.contracts.share_log_pb2 import RejectReason
 from pithead.stratum import encoding, metrics
@@ -56,6 +54,8 @@ from pithead.stratum.vardiff import Vardiff, VardiffPolicy
 
 RECONNECT_AFTER_MS = 30_000
 """How long the log may fail before miners are asked to go elsewhere."""
+HASHING_MAX = 256
+"""Shares of one connection that may wait for a thread, lest one floods the queue of all."""
 TRANSACTIONS_BYTES_MAX = 1_000_000
 """mining.get_transactions answers no more than this; larger jobs get error 20."""
 
@@ -65,6 +65,7 @@ UNAUTHORIZED = Rejected(
     Code.UNAUTHORIZED,
     "unauthorized worker: authorize this login on this connection first",
 )
+SHOWN_BEFORE = encoding.Refusal(Code.OTHER, "the job's transactions were sent before")
 OVERLOADED = encoding.Refusal(Code.OTHER, "overloaded: this share is not credited")
 
 Ticket = tuple[Miner, Login, bytes]
@@ -111,7 +112,7 @@ class Edge:
         self._pow = pow_function(params)
         self._pool: HashPool[Ticket] | None = None
         if params.pow == "scrypt":
-            self._pool = HashPool(self._pow, self._hashed)
+            self._pool = HashPool(self._pow, self._pool_hashed)
         self._policies = {
             listener.name: VardiffPolicy(
                 share_interval_ms=settings.vardiff.share_interval_ms,
@@ -197,6 +198,8 @@ class Edge:
         session = miner.session
         login = session.logins.get(submit.user)
         if login is None:
+            login = self.admission.respelt(session, submit.user)
+        if login is None:
             self._reject(miner, session.first_login, submit.id, UNAUTHORIZED, now_ms)
             return
         sent = session.sent.get(submit.job)
@@ -217,10 +220,15 @@ class Edge:
         assert type(outcome) is Candidate
         if self._pool is None:
             self._hashed((miner, login, submit.id), outcome, self._pow(outcome.header))
-        elif self._pool.full():
+        elif self._pool.full() or miner.hashing >= HASHING_MAX:
             self._refuse(miner, submit.id, OVERLOADED)
         else:
+            miner.hashing += 1
             self._pool.submit((miner, login, submit.id), outcome)
+
+    def _pool_hashed(self, ticket: Ticket, candidate: Candidate, pow_value: int) -> None:
+        ticket[0].hashing -= 1
+        self._hashed(ticket, candidate, pow_value)
 
     def _hashed(self, ticket: Ticket, candidate: Candidate, pow_value: int) -> None:
         """Decide on a share whose hash is known."""
@@ -309,6 +317,7 @@ class Edge:
 
     def _subscribed(self, miner: Miner, event: Subscribed, _now_ms: int) -> None:
         miner.agent = event.agent
+        self.admission.admit(miner)
 
     def _close_asked(self, miner: Miner, event: CloseAsked, _now_ms: int) -> None:
         logger.debug("closing %s: %s", miner.address, event.reason)
@@ -324,6 +333,11 @@ class Edge:
             text = f"the job's transactions exceed {TRANSACTIONS_BYTES_MAX} characters"
             miner.write(encoding.error(event.id, Code.OTHER, text))
             return
+        if miner.shown_transactions == event.job:
+            # A short question with a long answer: once is enough.
+            self._refuse(miner, event.id, SHOWN_BEFORE)
+            return
+        miner.shown_transactions = event.job
         data = [transaction.data.hex() for transaction in template.transactions]
         miner.write(encoding.answer(event.id, data))
 

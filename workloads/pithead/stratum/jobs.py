@@ -18,7 +18,8 @@ and promise h + 2.
 
 **FreshWork.** No share is credited on a parent whose successor a node announced
 more than `SUCCESSOR_MS_MAX` ago, nor when no node has confirmed the parent as
-its tip for `UNCONFIRMED_MS_MAX`.
+its tip for `UNCONFIRMED_MS_MAX`. What a node announced holds until it takes it
+back itself: work of a standby that lags behind a node which has died is stale.
 """
 
 from collections import deque
@@ -134,6 +135,8 @@ class JobBook:
         self._accepted = 0
         self._confirmed_ms = 0
         self._successors: dict[str, int] = {}
+        self._tips: dict[str, tuple[int, int]] = {}
+        """By node: height of the tip that it last told of, and since when."""
 
     def add(self, template: Template, now_ms: int) -> WorkEntry:
         """Make work of a template that a node gives now; one with a new parent ends all older."""
@@ -146,7 +149,11 @@ class JobBook:
             for old in self._live:
                 self._set_stale(old, STALE_PARENT)
             self._live.clear()
-            self._successors.clear()
+            self._successors = {
+                node: since_ms
+                for node, (height, since_ms) in self._tips.items()
+                if height >= template.height
+            }
         self._live.append(entry)
         self._confirmed_ms = now_ms
         self.current = entry
@@ -179,6 +186,7 @@ class JobBook:
         if self.current is not None and parent == self.current.segment.parent:
             self._confirmed_ms = now_ms
             self._successors.pop(node, None)
+            self._note_tip(node, self.current.segment.height - 1, now_ms)
 
     def announce(self, node: str, now_ms: int) -> None:
         """Note that a node has a tip as high as the block that the current work would make.
@@ -187,6 +195,7 @@ class JobBook:
         """
         if self.current is not None:
             self._successors.setdefault(node, now_ms)
+            self._note_tip(node, self.current.segment.height, now_ms)
 
     def why_stale(self, entry: WorkEntry, now_ms: int) -> str | None:
         """Return why a share on this work may not be credited now, or None when it may."""
@@ -228,6 +237,11 @@ class JobBook:
         while self._live[0] is not entry:
             self._set_stale(self._live.popleft(), STALE_OLD)
         return entry
+
+    def _note_tip(self, node: str, height: int, now_ms: int) -> None:
+        known = self._tips.get(node)
+        if known is None or known[0] != height:
+            self._tips[node] = (height, now_ms)
 
     def _set_stale(self, entry: WorkEntry, reason: str) -> None:
         entry.stale = reason

@@ -44,9 +44,10 @@ class Wishes(msgspec.Struct, frozen=True):
 def parse_login(params: ChainParams, user: str) -> tuple[str, str]:
     """Split and check a login; returns the address in its one usual spelling, and the worker.
 
+    Space around it, which people paste and some firmware cuts off, is no part of it.
     Raises LoginError with a sentence for the miner.
     """
-    address, _, worker = user.partition(".")
+    address, _, worker = user.strip().partition(".")
     try:
         account = normal_address(params, address)
     except AddressError as error:

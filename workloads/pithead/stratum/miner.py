@@ -37,10 +37,13 @@ class Miner:
         "conduct",
         "connected_ms",
         "gone",
+        "hashing",
         "heard_ms",
         "listener",
         "protocol",
+        "refused_logins",
         "session",
+        "shown_transactions",
     )
 
     def __init__(
@@ -62,6 +65,11 @@ class Miner:
         self.connected_ms = now_ms
         self.heard_ms = now_ms
         self.gone = False
+        self.hashing = 0
+        """Shares that wait for a thread to hash them."""
+        self.refused_logins = 0
+        self.shown_transactions = ""
+        """Job whose transactions were sent last."""
         self._port = port
         self._login_durable = login_durable
 

@@ -13,6 +13,8 @@ import msgspec
 from pithead.stratum.errors import Code
 
 NULL_ID: Final = b"null"
+ID_BYTES_MAX = 256
+"""An id is kept until its share is durable, and thousands of shares may wait."""
 
 DIFFICULTY_MAX = Decimal(2) ** 256
 """No target is harder; it also keeps arithmetic on suggestions small."""
@@ -62,12 +64,14 @@ def parse_line(line: bytes) -> Request | Fault | None:
 
 
 def echo_id(raw: msgspec.Raw) -> bytes | None:
-    """Return the bytes of an id to echo, or None when it only looks like JSON.
+    """Return the bytes of an id to echo, or None when it is too long or only looks like JSON.
 
     The decoder skips over ids without looking inside strings, so those are
     decoded here; numbers, by far the most, need no second look.
     """
     text = bytes(raw)
+    if len(text) > ID_BYTES_MAX:
+        return None
     if text.isdigit() or text == NULL_ID:
         return text
     try:
@@ -122,10 +126,10 @@ def parse_mask(value: object) -> int | None:
 
 
 def parse_hex(text: str, size: int) -> bytes | None:
-    """Read exactly `size` bytes of canonical hex: lower case, no sign, prefix or space; else None.
+    """Read exactly `size` bytes of hex in either case, without sign, prefix or space; else None.
 
-    One canonical spelling a value: keys made of foreign spellings let one share
-    through twice in public pool software.
+    Callers key on the bytes, never on the text: keys made of foreign spellings let
+    one share through twice in public pool software.
     """
     if len(text) != 2 * size:
         return None
@@ -133,4 +137,5 @@ def parse_hex(text: str, size: int) -> bytes | None:
         value = bytes.fromhex(text)
     except ValueError:
         return None
-    return value if value.hex() == text else None
+    # Spaces between digits, which `fromhex` skips, leave fewer bytes.
+    return value if len(value) == size else None

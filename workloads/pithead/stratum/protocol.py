@@ -30,6 +30,7 @@ from pithead.stratum.messages import (
     TransactionsAsked,
 )
 from pithead.stratum.parsing import (
+    ID_BYTES_MAX,
     NULL_ID,
     Fault,
     echo_id,
@@ -78,6 +79,7 @@ class ServerProtocol:
         "_garbage",
         "_kept",
         "_limits",
+        "_login_durable",
         "_out",
         "extranonce1",
         "state",
@@ -93,6 +95,7 @@ class ServerProtocol:
         self._limits = limits
         self._kept = b""
         self._garbage = 0
+        self._login_durable = False
         self._out: list[bytes] = []
 
     def receive(self, data: bytes) -> list[Event]:
@@ -124,7 +127,8 @@ class ServerProtocol:
         return data
 
     def authorized(self) -> None:
-        """Note that a login of this connection is durable: shares may come."""
+        """Note that a login is durable: shares may come, once the connection has subscribed."""
+        self._login_durable = True
         if self.state is State.SUBSCRIBED:
             self.state = State.AUTHORIZED
 
@@ -156,7 +160,8 @@ class ServerProtocol:
             return
         request_id = echo_id(request.id)
         if request_id is None:
-            self._fault(Fault(NULL_ID, Code.PARSE, "parse error: id is no JSON value"), events)
+            text = f"parse error: id is no JSON value of at most {ID_BYTES_MAX} bytes"
+            self._fault(Fault(NULL_ID, Code.PARSE, text), events)
             return
         outcome = TABLE[self.state].get(request.method)
         if outcome is None:
@@ -179,13 +184,23 @@ class ServerProtocol:
         self._out.append(encoding.error(request_id, Code.OTHER, text))
 
     def _submit(self, request_id: bytes, params: list[Any], events: list[Event]) -> None:
-        if 5 <= len(params) <= 6 and all(type(value) is str for value in params):
-            user, job, extranonce2, ntime, nonce = params[:5]
-            version_bits = params[5] if len(params) == 6 else ""
-            events.append(
-                SubmitAsked(request_id, user, job, extranonce2, ntime, nonce, version_bits)
-            )
-            return
+        if len(params) == 5:
+            params.append("")
+        if len(params) == 6:
+            user, job, extranonce2, ntime, nonce, version_bits = params
+            # Spelt out because every share passes here: a loop takes three times as long.
+            if (
+                type(user) is str
+                and type(job) is str
+                and type(extranonce2) is str
+                and type(ntime) is str
+                and type(nonce) is str
+                and type(version_bits) is str
+            ):
+                events.append(
+                    SubmitAsked(request_id, user, job, extranonce2, ntime, nonce, version_bits)
+                )
+                return
         text = "submit takes worker, job id, extranonce2, ntime, nonce[, version bits], all strings"
         self._refuse(request_id, text)
         events.append(SubmitMalformed())
@@ -195,7 +210,7 @@ class ServerProtocol:
         agent = "".join(filter(str.isprintable, agent))
         self._out.append(encoding.subscribed(request_id, self.extranonce1, EXTRANONCE2_SIZE))
         if self.state is State.CONNECTED:
-            self.state = State.SUBSCRIBED
+            self.state = State.AUTHORIZED if self._login_durable else State.SUBSCRIBED
             events.append(Subscribed(agent[:AGENT_CHARACTERS_MAX]))
 
     def _authorize(self, request_id: bytes, params: list[Any], events: list[Event]) -> None:
@@ -210,7 +225,7 @@ class ServerProtocol:
     def _configure(self, request_id: bytes, params: list[Any], events: list[Event]) -> None:
         """Answer every requested extension code (BIP 310)."""
         codes = params[0] if params else None
-        options = params[1] if len(params) > 1 else {}
+        options = params[1] if len(params) > 1 and params[1] is not None else {}
         if not isinstance(codes, list) or not isinstance(options, dict):
             self._refuse(request_id, "configure takes an array of codes and an object of options")
             return

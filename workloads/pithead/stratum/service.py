@@ -30,6 +30,7 @@ from pithead.log.share_log import LogWriter
 from pithead.log.topics import blocks_topic, shares_topic
 from pithead.stratum.batcher import Batcher
 from pithead.stratum.blocks import BlockKeeper
+from pithead.stratum.descriptors import with_descriptors
 from pithead.stratum.edge import Edge
 from pithead.stratum.failures import CoinUnusable, PayoutScriptUnusable
 from pithead.stratum.jobs import JobBook
@@ -220,6 +221,7 @@ async def run(settings: StratumSettings, stop: asyncio.Event) -> None:
         params = chain_params(settings.coin.coin, settings.coin.network)
     except UnknownCoin as error:
         raise CoinUnusable(str(error)) from error
+    settings = with_descriptors(settings)
     async with NodeSet(
         params,
         settings.coin.nodes,

@@ -1,10 +1,11 @@
 """What a connection may ask in which state: one table gives code, manual and test. Pure.
 
 The table holds every (state, method) pair: the next state when the request may
-be served, or the code with which it is refused; a refusal changes nothing. Two
+be served, or the code with which it is refused; a refusal changes nothing. Three
 things it can not express: `mining.authorize` moves on only when its owner says
-that the session record is durable (`AUTHORIZED`), and any error of framing
-moves to CLOSED from everywhere.
+that the session record is durable (`AUTHORIZED`); when that came first,
+`mining.subscribe` moves to AUTHORIZED at once; and any error of framing moves to
+CLOSED from everywhere.
 """
 
 from enum import Enum, auto
@@ -56,7 +57,8 @@ TABLE: dict[State, dict[str, Outcome]] = {
     State.CONNECTED: _stays(State.CONNECTED, _FREE)
     | {
         SUBSCRIBE: State.SUBSCRIBED,
-        AUTHORIZE: Code.NOT_SUBSCRIBED,
+        # Some proxies log in first; a connection has its extranonce1 from the start.
+        AUTHORIZE: State.CONNECTED,
         SUBMIT: Code.NOT_SUBSCRIBED,
         GET_TRANSACTIONS: Code.NOT_SUBSCRIBED,
     },

@@ -23,6 +23,8 @@ WRITE_PAUSE_BYTES = 64 * 1024
 """Some ten jobs: a peer that has not read them is not listened to until it does."""
 WRITE_BYTES_MAX = 2 * 1024 * 1024
 """Holds the largest answer to mining.get_transactions; who lets more pile up is cut off."""
+LINGER_S = 5.0
+"""For the last answers of a closed connection: a peer that never reads would hold it for ever."""
 
 logger = logging.getLogger(__name__)
 
@@ -94,12 +96,18 @@ class Connection(asyncio.Protocol):
         transport.write(data)
         if transport.get_write_buffer_size() > WRITE_BYTES_MAX:
             metrics.CLOSED.labels("slow-reader").inc()
-            transport.abort()
+            if self._miner is not None:
+                # Gone from this moment: nothing more of what it sent is worth answering.
+                self._miner.abort()
 
     def close(self) -> None:
-        """Send what is queued, then close."""
-        if self._transport is not None:
-            self._transport.close()
+        """Send what is queued, then close; a peer that does not read it is cut off soon."""
+        transport = self._transport
+        if transport is None:
+            return
+        if transport.get_write_buffer_size():
+            asyncio.get_running_loop().call_later(LINGER_S, transport.abort)
+        transport.close()
 
     def abort(self) -> None:
         """Close at once."""

@@ -10,6 +10,8 @@ The weight is that with which the serial was sent on this very connection
 a stale share is hashed too, and the caller submits its block.
 """
 
+from struct import Struct
+
 import msgspec
 
 from pithead.contracts.share_log_pb2 import RejectReason
@@ -21,6 +23,9 @@ from pithead.stratum.protocol import EXTRANONCE2_SIZE
 
 NTIME_AHEAD_S_MAX = 7000
 """As ckpool has it; nodes refuse blocks more than 7200 s ahead of their own clock."""
+
+_TRIED = Struct(f">{EXTRANONCE2_SIZE}sII")
+"""extranonce2, ntime and nonce, as a submit names them one after the other."""
 
 
 class Rejected(msgspec.Struct, frozen=True, gc=False):
@@ -66,10 +71,10 @@ def invalid(text: str) -> Rejected:
 UNKNOWN_JOB = stale("job not found")
 DUPLICATE = Rejected(RejectReason.REJECT_DUPLICATE, Code.DUPLICATE, "duplicate share")
 LOW = Rejected(RejectReason.REJECT_LOW, Code.LOW_DIFFICULTY, "low difficulty share")
-BAD_EXTRANONCE2 = invalid(f"extranonce2 must be {2 * EXTRANONCE2_SIZE} lower-case hex digits")
-BAD_NTIME = invalid("ntime must be 8 lower-case hex digits")
-BAD_NONCE = invalid("nonce must be 8 lower-case hex digits")
-BAD_VERSION = invalid("version bits must be 8 lower-case hex digits")
+BAD_EXTRANONCE2 = invalid(f"extranonce2 must be {2 * EXTRANONCE2_SIZE} hex digits")
+BAD_NTIME = invalid("ntime must be 8 hex digits")
+BAD_NONCE = invalid("nonce must be 8 hex digits")
+BAD_VERSION = invalid("version bits must be 8 hex digits")
 NTIME_RANGE = invalid(f"ntime out of range: the job's time to {NTIME_AHEAD_S_MAX} s after it")
 VERSION_RANGE = invalid("version bits outside the negotiated mask")
 
@@ -98,19 +103,18 @@ def prepare(
 def _read(
     sent: Sent, extranonce1: bytes, version_mask: int, submit: SubmitAsked
 ) -> Candidate | Rejected:
-    extranonce2 = parse_hex(submit.extranonce2, EXTRANONCE2_SIZE)
-    if extranonce2 is None:
+    if len(submit.extranonce2) != 2 * EXTRANONCE2_SIZE:
         return BAD_EXTRANONCE2
-    ntime_bytes = parse_hex(submit.ntime, 4)
-    if ntime_bytes is None:
+    if len(submit.ntime) != 8:
         return BAD_NTIME
-    nonce_bytes = parse_hex(submit.nonce, 4)
-    if nonce_bytes is None:
-        return BAD_NONCE
+    # One conversion for the three: lengths are known, so no field can lend digits to another.
+    tried = parse_hex(submit.extranonce2 + submit.ntime + submit.nonce, _TRIED.size)
+    if tried is None:
+        return _not_hex(submit)
+    extranonce2, ntime, nonce = _TRIED.unpack(tried)
     variant = sent.variant
     job = variant.job
     template = job.work.template
-    ntime = int.from_bytes(ntime_bytes, "big")
     if not 0 <= ntime - template.time <= NTIME_AHEAD_S_MAX:
         return NTIME_RANGE
     version = template.version
@@ -122,12 +126,17 @@ def _read(
         if bits & ~version_mask:
             return VERSION_RANGE
         version = version & ~version_mask | bits
-    nonce = int.from_bytes(nonce_bytes, "big")
-    key = b"".join((extranonce1, extranonce2, ntime_bytes, nonce_bytes, version.to_bytes(4, "big")))
+    key = b"%b%b%b" % (extranonce1, tried, version.to_bytes(4, "big"))
     if key in variant.accepted:
         return DUPLICATE
     header = job.header(extranonce1, extranonce2, ntime, nonce, version)
     return Candidate(sent, header, key, extranonce1, extranonce2, ntime, nonce, version)
+
+
+def _not_hex(submit: SubmitAsked) -> Rejected:
+    if parse_hex(submit.extranonce2, EXTRANONCE2_SIZE) is None:
+        return BAD_EXTRANONCE2
+    return BAD_NTIME if parse_hex(submit.ntime, 4) is None else BAD_NONCE
 
 
 def is_block(candidate: Candidate, pow_value: int) -> bool:

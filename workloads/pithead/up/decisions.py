@@ -1,0 +1,155 @@
+"""Shows what a running pool's accounting waits for, and hands it a person's decision.
+
+Behind `pithead shares waiting|close|decide`. The share processor carries decisions
+out and keeps who made them and why; nothing is decided here.
+"""
+
+import asyncio
+import getpass
+import sys
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+import click
+import grpc
+import msgspec
+
+from pithead.contracts import accounting_pb2, accounting_pb2_grpc
+from pithead.process import EXIT_FAILED
+from pithead.rpc import channel
+from pithead.status import Runtime
+from pithead.up.datadir import DataDirError
+from pithead.up.report import NotRunning, running
+
+LIMIT_S = 30.0
+
+Ask = Callable[[Any, Runtime], Awaitable[str]]
+"""What to ask the share processor's stub; returns the text to print."""
+
+
+def print_waiting(data: Path, *, as_json: bool) -> int:
+    """Print open producers, disputed segments and records set aside of all pools."""
+
+    async def ask(stub: Any, runtime: Runtime) -> str:
+        documents = []
+        for pool in runtime.pools:
+            request = accounting_pb2.WaitingRequest(pool=pool.pool)
+            reply = await stub.Waiting(request, timeout=LIMIT_S)
+            documents.append(_document(pool.pool, reply))
+        if as_json:
+            return msgspec.json.format(msgspec.json.encode(documents), indent=2).decode()
+        return "\n".join(line for document in documents for line in _lines(document))
+
+    return _run("waiting", data, ask)
+
+
+def close_producer(data: Path, producer: str, reason: str) -> int:
+    """Let seals no longer wait for a producer."""
+    try:
+        identity = bytes.fromhex(producer)
+    except ValueError:
+        raise click.UsageError(f"{producer!r} is no producer: it has 32 hex digits") from None
+    return _decide(
+        "close",
+        data,
+        accounting_pb2.DecideRequest(
+            decision=accounting_pb2.DECISION_CLOSE_PRODUCER, producer=identity, reason=reason
+        ),
+    )
+
+
+def decide_segment(data: Path, segment: int, reason: str, *, right: bool) -> int:
+    """Decide whether the shares of a disputed segment earn."""
+    return _decide(
+        "decide",
+        data,
+        accounting_pb2.DecideRequest(
+            decision=accounting_pb2.DECISION_SEGMENT_RIGHT
+            if right
+            else accounting_pb2.DECISION_SEGMENT_WRONG,
+            segment=segment,
+            reason=reason,
+        ),
+    )
+
+
+def _decide(command: str, data: Path, request: accounting_pb2.DecideRequest) -> int:
+    request.who = getpass.getuser()
+
+    async def ask(stub: Any, _runtime: Runtime) -> str:
+        reply = await stub.Decide(request, timeout=LIMIT_S)
+        return str(reply.outcome)
+
+    return _run(command, data, ask)
+
+
+def _run(command: str, data: Path, ask: Ask) -> int:
+    async def call(runtime: Runtime) -> str:
+        async with channel(runtime.shares) as open_channel:
+            return await ask(accounting_pb2_grpc.AccountingStub(open_channel), runtime)
+
+    try:
+        sys.stdout.write(asyncio.run(call(running(data))) + "\n")
+    except (NotRunning, DataDirError) as error:
+        click.echo(f"pithead shares {command}: {error}", err=True)
+        return EXIT_FAILED
+    except grpc.aio.AioRpcError as error:
+        click.echo(f"pithead shares {command}: {error.details()}", err=True)
+        return EXIT_FAILED
+    return 0
+
+
+def _document(pool: str, reply: accounting_pb2.WaitingReply) -> dict[str, Any]:
+    return {
+        "pool": pool,
+        "producers": [
+            {
+                "producer": row.producer.hex(),
+                "region": row.region,
+                "partition": row.partition,
+                "missingBatches": row.missing,
+                "promise": row.promise,
+                "lastMs": row.last_ms,
+            }
+            for row in reply.producers
+        ],
+        "disputedSegments": [
+            {
+                "segment": row.id,
+                "parent": row.parent[::-1].hex(),
+                "height": row.height,
+                "weight": row.weight,
+            }
+            for row in reply.segments
+        ],
+        "setAside": [
+            {
+                "partition": row.partition,
+                "position": row.position,
+                "reason": row.reason,
+                "atMs": row.at_ms,
+            }
+            for row in reply.set_aside
+        ],
+    }
+
+
+def _lines(document: dict[str, Any]) -> list[str]:
+    return [
+        f"{document['pool']}:",
+        *(
+            f"  producer {row['producer']} in {row['partition']}: seals stay below height "
+            f"{row['promise']}, {row['missingBatches']} batches missing"
+            for row in document["producers"]
+        ),
+        *(
+            f"  segment {row['segment']} at height {row['height']} on {row['parent']} is disputed; "
+            f"it holds weight {row['weight']}"
+            for row in document["disputedSegments"]
+        ),
+        *(
+            f"  record {row['position']} of {row['partition']} is set aside: {row['reason']}"
+            for row in document["setAside"]
+        ),
+    ]
