@@ -38,7 +38,7 @@ def run(name: str, command: list[str], environment: dict[str, str]) -> bool:
 def tier_steps(tier: str, extra: list[str]) -> list[tuple[str, list[str]]]:
     """Split a tier into what runs side by side and what wants the machine for itself."""
     if tier == "proof":
-        return [("proof", ["pytest", "-m", "proof", "--timeout=7200", *extra, "tests"])]
+        return [("proof", ["pytest", "-m", "proof", *extra, "tests"])]
     beside = ["-n", "2", "--dist", "loadfile"]
     return [
         (f"{tier}, side by side", ["pytest", "-m", tier, *beside, *extra, "tests/unit"]),

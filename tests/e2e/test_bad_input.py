@@ -26,6 +26,7 @@ from tests.support.pool import RunningPool, free_port, pithead
 pytestmark = [pytest.mark.gate, pytest.mark.timeout(90)]
 
 FAILED, UNUSABLE = 1, 2
+HASHES_PER_BLOCK = 65_536
 
 Objects = dict[str, dict[str, Any]]
 
@@ -35,7 +36,10 @@ def quickstart(target: Path, *, port: int, rpc_port: int) -> Path:
 
     def change(objects: Objects) -> None:
         without_demo_miners(objects)
-        objects["CoinEndpoint"]["spec"]["devchain"]["rpcPort"] = rpc_port
+        objects["CoinEndpoint"]["spec"]["devchain"] = {
+            "hashesPerBlock": HASHES_PER_BLOCK,
+            "rpcPort": rpc_port,
+        }
         objects["MiningPool"]["spec"]["listeners"][0]["port"] = port
 
     return variant("quickstart", target, change)
@@ -192,7 +196,8 @@ def test_change_of_an_immutable_field_is_refused_and_changes_nothing(
     first, second = refused(file.parent, stopped.data, UNUSABLE)
     assert re.match(
         rf"{re.escape(str(file))}:\d+: CoinEndpoint/devchain: spec\.devchain\.hashesPerBlock: "
-        r"4096 was 90000 when this data directory was last started, .*; put the old value",
+        rf"4096 was {HASHES_PER_BLOCK} when this data directory was last started, "
+        r".*; put the old value back",
         first,
     )
     assert re.match(

@@ -1,4 +1,4 @@
-"""Strangers at the port and a failing node under it: a miner that behaves is answered all the while.
+"""Strangers at the port, a failing node under it: a miner that behaves is answered all the while.
 
 One pool on the built-in node serves the whole file. Every share that a miner
 heard `true` for is in the books at the end of each test.

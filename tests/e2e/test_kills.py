@@ -47,14 +47,9 @@ from pithead.up.report import running
 from tests.support.manifests import variant, without_demo_miners
 from tests.support.pool import RunningPool, free_port, pithead
 
-pytestmark = [pytest.mark.gate, pytest.mark.timeout(480)]
-
 PARAMS = chain_params("devchain", "regtest")
 POOL = "default.quickstart"
 KINDS = ("devchain", "ledger", "payouts", "rewards", "shares", "stratum")
-KILLS_OF_EACH = 30
-ANSWERED_SHARES = 20_000
-CAMPAIGN_LIMIT_S = 240.0
 WORKERS = 16
 ACCOUNTS = 4
 SHARE_DIFFICULTY = "0.000000015"
@@ -62,6 +57,19 @@ SHARE_DIFFICULTY = "0.000000015"
 HASHES_PER_S = 4000.0
 HASHES_PER_BLOCK = 200_000
 """A block is rare: one share in three thousand."""
+
+
+@dataclass(frozen=True)
+class Size:
+    """How much a campaign does."""
+
+    kills_of_each: int
+    answered_shares: int
+    limit_s: float
+
+
+SHORT = Size(kills_of_each=30, answered_shares=20_000, limit_s=240)
+LONG = Size(kills_of_each=400, answered_shares=400_000, limit_s=3000)
 
 Key = tuple[bytes, str, int]
 """Producer, account, job serial."""
@@ -96,10 +104,12 @@ def kill(pid: int) -> bool:
     return True
 
 
-async def campaign(pool: RunningPool, heard: Heard, chance: random.Random) -> Counter[str]:
+async def campaign(
+    pool: RunningPool, heard: Heard, chance: random.Random, size: Size
+) -> Counter[str]:
     """Kill processes at random moments until each kind has died often enough under enough load."""
     killed: Counter[str] = Counter()
-    left = dict.fromkeys((*KINDS, "up"), KILLS_OF_EACH)
+    left = dict.fromkeys((*KINDS, "up"), size.kills_of_each)
     started = time.monotonic()
     while any(left.values()):
         # Some kills fall into a service's start, most into its work.
@@ -118,11 +128,11 @@ async def campaign(pool: RunningPool, heard: Heard, chance: random.Random) -> Co
         killed[kind] += 1
         left[kind] -= 1
     print(f"last kill after {time.monotonic() - started:.0f} s")
-    while heard.true.total() < ANSWERED_SHARES:
+    while heard.true.total() < size.answered_shares:
         await asyncio.sleep(0.2)
     took_s = time.monotonic() - started
     print(f"{killed.total()} kills, {heard.true.total()} shares answered true in {took_s:.0f} s")
-    assert took_s < CAMPAIGN_LIMIT_S
+    assert took_s < size.limit_s
     return killed
 
 
@@ -201,8 +211,15 @@ async def lose_a_record(node: RpcNode, session: SubmitRecord, script: bytes) -> 
                 await asyncio.sleep(0)
 
 
+@pytest.mark.parametrize(
+    "size",
+    [
+        pytest.param(SHORT, marks=[pytest.mark.gate, pytest.mark.timeout(480)], id="short"),
+        pytest.param(LONG, marks=[pytest.mark.proof, pytest.mark.timeout(4000)], id="long"),
+    ],
+)
 async def test_answered_shares_survive_every_kill_and_nobody_is_paid_twice(
-    tmp_path: Path,
+    tmp_path: Path, size: Size
 ) -> None:
     seed = os.environ.get("PITHEAD_KILL_SEED") or secrets.token_hex(4)
     print(f"repeat with PITHEAD_KILL_SEED={seed}")
@@ -249,11 +266,11 @@ async def test_answered_shares_survive_every_kill_and_nobody_is_paid_twice(
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(fleet.run(stop))
             try:
-                killed = await campaign(pool, heard, random.Random(seed))
+                killed = await campaign(pool, heard, random.Random(seed), size)
                 await pool.wait_ready_async()
             finally:
                 stop.set()
-        assert all(killed[kind] >= KILLS_OF_EACH for kind in (*KINDS, "up"))
+        assert all(killed[kind] >= size.kills_of_each for kind in (*KINDS, "up"))
         await check_shares(pool, heard)
         await check_money(pool, records[-1])
         audit = await asyncio.to_thread(pithead, "audit", "--data", str(pool.data))

@@ -10,7 +10,7 @@ import hashlib
 import json
 import socket
 import ssl
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -243,7 +243,7 @@ async def invalid_submits(port: int) -> None:
             assert 190 < index < 210
 
 
-STRANGERS: tuple[Callable[[int], Awaitable[None]], ...] = (
+STRANGERS: tuple[Callable[[int], Coroutine[Any, Any, None]], ...] = (
     random_bytes,
     endless_line,
     half_a_request,

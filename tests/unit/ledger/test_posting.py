@@ -15,6 +15,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
+from pithead.ledger import posting
 from pithead.ledger.book import (
     Book,
     BookKind,
@@ -143,6 +144,20 @@ async def test_balances_are_chosen_by_kind_owner_and_amount(tmp_path: Path) -> N
         assert await ledger.balances(COIN, kinds=kinds, at_least=4) == []
         assert await ledger.balances(COIN, owner="2") == [(payable(2), 3), (hold(2), 4)]
         assert await ledger.balances("litecoin/regtest") == []
+
+
+async def test_a_page_holds_no_more_legs_than_fit_but_any_entry(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(posting, "PAGE_LEGS", 6)
+    async with database(tmp_path) as engine:
+        ledger = Ledger(engine)
+        for number in range(1, 8):
+            legs = [(payable(account), 1) for account in range(1, number + 2)]
+            await ledger.post(entry(f"e{number}", (CHAIN, -len(legs)), *legs), number)
+        read = [booked async for booked in ledger.entries(COIN)]
+        assert [booked.number for booked in read] == list(range(1, 8))
+        assert [len(booked.entry.legs) for booked in read] == list(range(3, 10))
 
 
 async def test_entries_are_read_in_pages_without_gap_or_repeat(tmp_path: Path) -> None:

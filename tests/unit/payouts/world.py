@@ -100,7 +100,6 @@ class LocalBook:
         found = await self.ledger.balances(coin, kinds=[BookKind(kind)], at_least=at_least)
         return {int(book.owner): amount for book, amount in found}
 
-
     async def has(self, coin: str, *, kind: str = "", entry_id: str = "") -> bool:
         async for _ in self.ledger.entries(coin, kind=kind, entry_id=entry_id):
             return True

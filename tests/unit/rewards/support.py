@@ -314,6 +314,16 @@ class ScriptedShares(accounting_pb2_grpc.AccountingServicer):
     ) -> accounting_pb2.CountersReply:
         return accounting_pb2.CountersReply()
 
+    async def Waiting(  # noqa: N802 - the contract's name
+        self, request: accounting_pb2.WaitingRequest, context: object
+    ) -> accounting_pb2.WaitingReply:
+        return accounting_pb2.WaitingReply()
+
+    async def Decide(  # noqa: N802 - the contract's name
+        self, request: accounting_pb2.DecideRequest, context: object
+    ) -> accounting_pb2.DecideReply:
+        return accounting_pb2.DecideReply()
+
 
 def big(number: int) -> bytes:
     return number.to_bytes((number.bit_length() + 7) // 8, "big")

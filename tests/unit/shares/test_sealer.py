@@ -10,9 +10,17 @@ from pithead.shares.audit import recount
 from pithead.shares.decisions import DecisionRefused, close_producer, decide_segment
 from pithead.shares.query import WindowQuestion, read_window
 from pithead.shares.states import ProducerState, SegmentState
-from pithead.store import reading, transaction
+from pithead.store import open_store, reading, transaction
 from tests.support.accounting import Bench
-from tests.support.shares import POOL, Share, make_batch, parent, payload, producer_id
+from tests.support.shares import (
+    POOL,
+    Share,
+    make_batch,
+    parent,
+    payload,
+    producer_id,
+    store_url,
+)
 
 pytestmark = pytest.mark.gate
 
@@ -164,6 +172,27 @@ async def test_a_disputed_segment_decided_after_its_seal_counts_late(tmp_path: P
         assert await recount(bench.engine, bench.log) == []
         with pytest.raises(DecisionRefused, match="is not disputed"):
             await decide_segment(bench.engine, 1, right=True, who="a", reason="b", now_ms=1)
+
+
+async def test_a_recount_after_a_partition_was_read_again_differs_in_nothing(
+    tmp_path: Path,
+) -> None:
+    async with await Bench.make(tmp_path) as bench:
+        first = payload(make_batch(producer_id(1), 0, [Share(1, 20)], promise=23))
+        second = payload(make_batch(producer_id(1), 1, promise=23))
+        await write_and_poll(bench, "eu-0", first, second)
+        assert await bench.sealer.step(24) == 22
+    # The disk came back without its last records, and the log went on from there.
+    engine = open_store(store_url(tmp_path))
+    async with Bench(tmp_path / "restored", engine, bench.pool) as again:
+        await again.write("eu-0", first)
+        await again.consumer.poll()
+        late = payload(make_batch(producer_id(2), 0, [Share(2, 20, weight=5)], promise=23))
+        await again.write("eu-0", late)
+        await again.consumer.poll()
+        await again.consumer.poll()
+        assert sorted(weight for weight, _ in (await again.cells()).values()) == [1, 5]
+        assert await recount(again.engine, again.log) == []
 
 
 async def test_a_recount_finds_a_cell_that_was_tampered_with(tmp_path: Path) -> None:

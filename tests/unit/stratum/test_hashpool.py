@@ -45,3 +45,23 @@ async def test_an_idle_pool_drains_at_once() -> None:
     async with asyncio.timeout(1):
         await pool.drain()
     pool.close()
+
+
+async def test_a_fault_on_one_share_does_not_hold_up_the_others(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    seen: list[int] = []
+
+    def done(ticket: int, _hashed: Candidate, _value: int) -> None:
+        if ticket == 1:
+            raise RuntimeError("a fault")
+        seen.append(ticket)
+
+    pool: HashPool[int] = HashPool(lambda _: 0, done)
+    for number in range(CHUNK_MAX):
+        pool.submit(number, candidate(number))
+    async with asyncio.timeout(5):
+        await pool.drain()
+    pool.close()
+    assert sorted(seen) == [0, *range(2, CHUNK_MAX)]
+    assert "could not be decided" in caplog.text

@@ -34,6 +34,15 @@ from pithead.coins.node_errors import (
     NodeUnreachable,
     RpcFault,
 )
+from pithead.coins.node_facts import (
+    ChainInfo,
+    HeaderInfo,
+    Submission,
+    read_chain_info,
+    read_hash,
+    read_header_info,
+    read_optional_hex,
+)
 from pithead.coins.params import ChainParams
 from pithead.coins.template import Template, TemplateError, parse_template
 
@@ -118,55 +127,6 @@ class NodeAddress:
 
     def __repr__(self) -> str:
         return f"NodeAddress(name={self.name!r}, url={self.url!r}, user={self.user!r})"
-
-
-@dataclass(frozen=True, slots=True)
-class ChainInfo:
-    """Where a node stands. `best` is internal order, `progress` from 0 to 1, for display."""
-
-    chain: str
-    blocks: int
-    headers: int
-    best: bytes
-    ibd: bool
-    progress: float
-
-
-@dataclass(frozen=True, slots=True)
-class HeaderInfo:
-    """A block as its header tells, hashes in internal order.
-
-    `confirmations` is 1 for the tip and -1 off the main chain; `chainwork` is expected hashes up
-    to and with the block.
-    """
-
-    hash: bytes
-    height: int
-    confirmations: int
-    parent: bytes | None
-    next: bytes | None
-    bits: int
-    time: int
-    chainwork: int
-
-
-@dataclass(frozen=True, slots=True)
-class Submission:
-    """What became of a submitted block at one node.
-
-    `word` is the node's answer (None: no objection), which may be wrong; `confirmations` is what
-    the node says of the block's hash afterwards: None unknown, -1 off the main chain, else depth.
-    """
-
-    node: str
-    hash: bytes
-    word: str | None
-    confirmations: int | None
-
-    @property
-    def on_chain(self) -> bool:
-        """Whether the block is in the node's main chain."""
-        return self.confirmations is not None and self.confirmations > 0
 
 
 class RpcNode:
@@ -275,17 +235,19 @@ class RpcNode:
 
     async def best_hash(self) -> bytes:
         """Hash of the tip, internal order."""
-        return self._typed("getbestblockhash", _hash, await self.call("getbestblockhash"))
+        return self._typed("getbestblockhash", read_hash, await self.call("getbestblockhash"))
 
     async def block_header(self, identity: bytes) -> HeaderInfo | None:
         """What the node knows of a block, or None when it does not know it."""
         return self._typed(
-            "getblockheader", _header_info, await self._known("getblockheader", identity, True)
+            "getblockheader", read_header_info, await self._known("getblockheader", identity, True)
         )
 
     async def block_bytes(self, identity: bytes) -> bytes | None:
         """A whole block as on the wire, or None when the node does not know it."""
-        return self._typed("getblock", _optional_hex, await self._known("getblock", identity, 0))
+        return self._typed(
+            "getblock", read_optional_hex, await self._known("getblock", identity, 0)
+        )
 
     async def block_hash_at(self, height: int) -> bytes | None:
         """Hash of the main chain's block at `height`, or None above the tip."""
@@ -295,12 +257,12 @@ class RpcNode:
             if fault.code == INVALID_PARAMETER:
                 return None
             raise
-        return self._typed("getblockhash", _hash, reply)
+        return self._typed("getblockhash", read_hash, reply)
 
     async def chain_info(self, *, timeout_s: float | None = None) -> ChainInfo:
         """Where the node stands."""
         reply = await self.call("getblockchaininfo", timeout_s=timeout_s)
-        return self._typed("getblockchaininfo", _chain_info, reply)
+        return self._typed("getblockchaininfo", read_chain_info, reply)
 
     async def _known(self, method: str, identity: bytes, form: object) -> Any:
         try:
@@ -385,48 +347,3 @@ def _reason(error: Exception) -> str:
         # A name that was not found has an error number of its own, below zero, and words for it.
         said = os.strerror(error.errno) if error.errno > 0 else error.strerror or said
     return said[:FOREIGN_TEXT_MAX] or type(error).__name__
-
-
-def _hash(text: object) -> bytes:
-    if not isinstance(text, str) or len(text) != 64:
-        raise ValueError("not a hash")
-    return bytes.fromhex(text)[::-1]
-
-
-def _optional_hash(text: object) -> bytes | None:
-    return None if text is None else _hash(text)
-
-
-def _optional_hex(text: object) -> bytes | None:
-    if text is None:
-        return None
-    if not isinstance(text, str):
-        raise TypeError("not hex")
-    return bytes.fromhex(text)
-
-
-def _chain_info(reply: dict[str, Any]) -> ChainInfo:
-    return ChainInfo(
-        chain=str(reply["chain"]),
-        blocks=int(reply["blocks"]),
-        headers=int(reply["headers"]),
-        best=_hash(reply["bestblockhash"]),
-        # btcd has no such field; a node that gives templates is not in initial download.
-        ibd=bool(reply.get("initialblockdownload", False)),
-        progress=float(reply.get("verificationprogress", 1)),
-    )
-
-
-def _header_info(reply: dict[str, Any] | None) -> HeaderInfo | None:
-    if reply is None:
-        return None
-    return HeaderInfo(
-        hash=_hash(reply["hash"]),
-        height=int(reply["height"]),
-        confirmations=int(reply["confirmations"]),
-        parent=_optional_hash(reply.get("previousblockhash")),
-        next=_optional_hash(reply.get("nextblockhash")),
-        bits=int(reply["bits"], 16),
-        time=int(reply["time"]),
-        chainwork=int(reply.get("chainwork", "0"), 16),
-    )

@@ -11,12 +11,16 @@ It knows no payout, no account and no ledger.
 
 import asyncio
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass, field
 from decimal import Decimal
-from typing import Any, Protocol
+from typing import Any
 
 from pithead.coins.address import address_of_script
-from pithead.coins.node import RpcNode
+from pithead.coins.node import (
+    INVALID_ADDRESS_OR_KEY,
+    INVALID_PARAMETER,
+    VERIFY_ALREADY_IN_CHAIN,
+    RpcNode,
+)
 from pithead.coins.node_errors import NodeGarbled, RpcFault
 from pithead.coins.params import ChainParams
 from pithead.coins.payment import (
@@ -29,6 +33,7 @@ from pithead.coins.payment import (
     weight_bound,
 )
 from pithead.coins.tx import OutPoint, Tx, TxOut, parse_tx
+from pithead.coins.wallet_api import SignedTx, Wallet, WalletTx
 from pithead.coins.wallet_errors import (
     BadDestination,
     BroadcastRefused,
@@ -78,86 +83,16 @@ CREATION_CHECK_S = 0.1
 """A wallet that another process makes is listed only when its keys are there: about a second."""
 
 # Error codes (Bitcoin Core, src/rpc/protocol.h).
-_RPC_INVALID_ADDRESS_OR_KEY = -5
-_RPC_INVALID_PARAMETER = -8
 _RPC_WALLET_ERROR = -4
 _RPC_WALLET_KEYPOOL_RAN_OUT = -12
 _RPC_WALLET_UNLOCK_NEEDED = -13
 _RPC_WALLET_NOT_FOUND = -18
 _RPC_VERIFY_ERROR = -25
 _RPC_VERIFY_REJECTED = -26
-_RPC_ALREADY_IN_CHAIN = -27
 _RPC_WALLET_ALREADY_LOADED = -35
 
 _ALREADY_KNOWN = ("txn-already-in-mempool", "txn-already-known", "already in block chain")
 _CONFLICTS = ("conflict", "missingorspent", "missing-inputs", "insufficient fee")
-
-
-@dataclass(frozen=True, slots=True)
-class SignedTx:
-    """A payment ready to be stored and then broadcast. Amounts in base units."""
-
-    raw: bytes = field(repr=False)
-    txid: bytes
-    """Internal order."""
-    fee: int
-    inputs: tuple[OutPoint, ...]
-    change: int
-    """Amount that comes back to the wallet, 0 when it went to the fee."""
-    vsize: int
-
-
-@dataclass(frozen=True, slots=True)
-class WalletTx:
-    """A transaction as its wallet sees it.
-
-    `confirmations` is 0 in the mempool or nowhere, and below 0 when a transaction that conflicts
-    with it has that many. `conflicts` are other transactions of the wallet that spend its inputs.
-    """
-
-    txid: bytes
-    confirmations: int
-    block_hash: bytes | None
-    conflicts: tuple[bytes, ...]
-    fee: int | None
-    """Base units when the wallet paid for it."""
-    raw: bytes = field(repr=False)
-    sent: int = 0
-    """Base units that left the wallet for others, without the fee."""
-
-
-class Wallet(Protocol):
-    """What pays. Each method raises NodeError or WalletError."""
-
-    async def ensure(self) -> None:
-        """Load the wallet, making it when there is none. May be called again at any time."""
-
-    async def receive_address(self, label: str) -> str:
-        """An address of the wallet for `label`: the same one as long as there is one."""
-
-    async def spendable(self) -> list[Coin]:
-        """Confirmed, mature outputs that are not frozen."""
-
-    async def build_payment(
-        self,
-        outputs: Sequence[tuple[bytes, int]],
-        fee_rate: int,
-        must_spend: OutPoint | None,
-        exclude: Collection[OutPoint],
-    ) -> SignedTx:
-        """A signed payment of (script, base units), not broadcast."""
-
-    async def broadcast(self, raw: bytes) -> None:
-        """Hand a payment to the network; one that is there already is fine."""
-
-    async def transaction(self, txid: bytes) -> WalletTx | None:
-        """What the wallet knows of a transaction, or None."""
-
-    async def outgoing_since(self, block_hash: bytes | None) -> tuple[list[bytes], bytes | None]:
-        """Transactions by which the wallet spent, since `block_hash`; and the next such hash."""
-
-    async def freeze(self, outpoints: Collection[OutPoint], *, frozen: bool) -> None:
-        """Keep outputs from being spent otherwise, or let them go."""
 
 
 class NodeWallet:
@@ -256,7 +191,8 @@ class NodeWallet:
             await self._ask("sendrawtransaction", raw.hex())
         except RpcFault as fault:
             said = fault.message.lower()
-            if fault.code == _RPC_ALREADY_IN_CHAIN or any(word in said for word in _ALREADY_KNOWN):
+            had = any(word in said for word in _ALREADY_KNOWN)
+            if had or fault.code == VERIFY_ALREADY_IN_CHAIN:
                 return
             if fault.code in (_RPC_VERIFY_ERROR, _RPC_VERIFY_REJECTED):
                 conflict = any(word in said for word in _CONFLICTS)
@@ -272,7 +208,7 @@ class NodeWallet:
         try:
             reply = await self._ask("gettransaction", txid[::-1].hex())
         except RpcFault as fault:
-            if fault.code == _RPC_INVALID_ADDRESS_OR_KEY:
+            if fault.code == INVALID_ADDRESS_OR_KEY:
                 return None
             raise
         try:
@@ -304,7 +240,7 @@ class NodeWallet:
         try:
             reply = await self._ask("listsinceblock", since, CURSOR_DEPTH)
         except RpcFault as fault:
-            if fault.code != _RPC_INVALID_ADDRESS_OR_KEY or not block_hash:
+            if fault.code != INVALID_ADDRESS_OR_KEY or not block_hash:
                 raise
             reply = await self._ask("listsinceblock", "", CURSOR_DEPTH)
         try:
@@ -329,7 +265,7 @@ class NodeWallet:
             try:
                 await self._ask("lockunspent", not frozen, [name])
             except RpcFault as fault:
-                if fault.code != _RPC_INVALID_PARAMETER:
+                if fault.code != INVALID_PARAMETER:
                     raise
 
     async def _settle(

@@ -1,14 +1,14 @@
 """RPC methods of wallets: keys, coins, signing, history."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from decimal import Decimal
 from typing import Any
 
-from pithead.coins.address import AddressError, address_of_script, script_of_address
+from pithead.coins.address import AddressError, script_of_address
 from pithead.coins.script import is_p2sh, witness_program
 from pithead.coins.tx import OutPoint, Tx, TxIn, TxOut
 from pithead.devchain.chain import Entry
-from pithead.devchain.keys import AddressType, Keys, OwnTx
+from pithead.devchain.keys import AddressType, Keys
 from pithead.devchain.render import amount, hex_hash
 from pithead.devchain.rpc import (
     INVALID_ADDRESS_OR_KEY,
@@ -29,10 +29,10 @@ from pithead.devchain.rpc import (
     tx_of,
 )
 from pithead.devchain.rules import MONEY_MAX, Utxo
+from pithead.devchain.wallet_history import details_of, history, note_object
 
 WALLETS_MAX = 64
 NAME_CHARS_MAX = 64
-_REPLACEABLE_MAX = 0xFFFFFFFD
 
 
 def createwallet(context: Context, params: Sequence[Any]) -> dict[str, str]:
@@ -207,9 +207,9 @@ def gettransaction(context: Context, params: Sequence[Any]) -> dict[str, Any]:
     note = wallet.transactions.get(hash_parameter(params, 0, "txid"))
     if note is None:
         raise RpcError(INVALID_ADDRESS_OR_KEY, "Invalid or non-wallet transaction id")
-    details = list(_details(context, wallet, note))
+    details = list(details_of(context, wallet, note))
     credit = sum(out.value for out in note.tx.outputs if out.script in wallet.by_script)
-    shown = _note_object(context, wallet, note) | {
+    shown = note_object(context, wallet, note) | {
         "amount": amount(credit - note.debit - ((note.fee and -note.fee) or 0)),
         "details": details,
         "hex": note.raw.hex(),
@@ -237,13 +237,13 @@ def listsinceblock(context: Context, params: Sequence[Any]) -> dict[str, Any]:
             for tx in chain.block_at(entry).transactions:
                 left = wallet.transactions.get(tx.txid())
                 if left is not None:
-                    removed += _history(context, wallet, left)
+                    removed += history(context, wallet, left)
             entry = entry.parent
     shown = []
     for note in wallet.transactions.values():
         found = context.state.block_of(note.txid)
         if found is None or found[0].height > floor:
-            shown += _history(context, wallet, note)
+            shown += history(context, wallet, note)
     last: Entry = chain.active[max(0, len(chain.active) - depth)]
     return {"transactions": shown, "removed": removed, "lastblock": hex_hash(last.hash)}
 
@@ -338,77 +338,6 @@ def _output(context: Context, address: str, value: object) -> TxOut:
     if units != scaled or not 0 <= units <= MONEY_MAX:
         raise RpcError(TYPE_ERROR, "Amount out of range")
     return TxOut(units, script)
-
-
-def _note_object(context: Context, wallet: Keys, note: OwnTx) -> dict[str, Any]:
-    state = context.state
-    found = state.block_of(note.txid)
-    sequences = [txin.sequence for txin in note.tx.inputs]
-    shown: dict[str, Any] = {
-        "txid": hex_hash(note.txid),
-        "confirmations": state.depth_of(note, wallet),
-        "walletconflicts": [hex_hash(other) for other in wallet.conflicts(note)],
-        "time": note.time_s,
-        "timereceived": note.time_s,
-        "bip125-replaceable": "yes"
-        if found is None and min(sequences) <= _REPLACEABLE_MAX
-        else "no",
-    }
-    if note.tx.is_coinbase:
-        shown["generated"] = True
-    if found is not None:
-        shown |= {
-            "blockhash": hex_hash(found[0].hash),
-            "blockheight": found[0].height,
-            "blockindex": found[1],
-            "blocktime": found[0].header.time,
-        }
-    elif shown["confirmations"] == 0:
-        shown["trusted"] = note.txid in state.mempool.waiting and note.debit > 0
-    return shown
-
-
-def _history(context: Context, wallet: Keys, note: OwnTx) -> list[dict[str, Any]]:
-    common = _note_object(context, wallet, note)
-    return [{**detail, **common} for detail in _details(context, wallet, note)]
-
-
-def _details(context: Context, wallet: Keys, note: OwnTx) -> Iterator[Mapping[str, Any]]:
-    """What the transaction does, output by output: sent, then received. Change is left out."""
-    params = context.state.params
-    for index, out in enumerate(note.tx.outputs):
-        own = wallet.by_script.get(out.script)
-        change = own is not None and own.label is None and note.debit > 0
-        if note.debit > 0 and not change:
-            detail: dict[str, Any] = {
-                "category": "send",
-                "amount": amount(-out.value),
-                "vout": index,
-                "abandoned": False,
-            }
-            if (address := address_of_script(params, out.script)) is not None:
-                detail["address"] = address
-            if note.fee is not None:
-                detail["fee"] = amount(-note.fee)
-            yield detail
-        if own is not None and not change:
-            yield {
-                "address": own.address,
-                "category": _category(context, note),
-                "amount": amount(out.value),
-                "label": own.label or "",
-                "vout": index,
-            }
-
-
-def _category(context: Context, note: OwnTx) -> str:
-    if not note.tx.is_coinbase:
-        return "receive"
-    found = context.state.block_of(note.txid)
-    if found is None:
-        return "orphan"
-    depth = context.state.chain.confirmations(found[0])
-    return "generate" if depth > context.state.params.coinbase_maturity else "immature"
 
 
 METHODS: dict[str, Method] = {

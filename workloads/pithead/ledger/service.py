@@ -29,21 +29,12 @@ from pithead.ledger.posting import Ledger
 from pithead.ledger.schema import REVISION
 from pithead.ledger.wire import entry_of, kind_of, message_of_balance, message_of_entry
 from pithead.rpc import serve
-from pithead.store import (
-    StoreTooNew,
-    StoreTooOld,
-    StoreUnreachable,
-    check_version,
-    open_store,
-)
+from pithead.store import StoreTooNew, StoreTooOld, open_store, wait_for_version
 
 RequestT = TypeVar("RequestT")
 ReplyT = TypeVar("ReplyT")
 
 logger = logging.getLogger(__name__)
-
-STORE_RETRY_S = 1.0
-"""Between looks at a database that cannot be opened at the start."""
 
 _CODES: dict[type[LedgerError], grpc.StatusCode] = {
     EntryInvalid: grpc.StatusCode.INVALID_ARGUMENT,
@@ -123,7 +114,7 @@ async def run(settings: LedgerSettings, stop: asyncio.Event) -> None:
     """
     engine = open_store(settings.database)
     try:
-        if not await _ready(settings, stop):
+        if not await wait_for_version(engine, REVISION, stop):
             return
         servicer = LedgerServicer(Ledger(engine), _now_ms)
         async with serve(
@@ -132,32 +123,8 @@ async def run(settings: LedgerSettings, stop: asyncio.Event) -> None:
         ):
             logger.info("serving on %s", settings.socket)
             await stop.wait()
-    finally:
-        await engine.dispose()
-
-
-async def _ready(settings: LedgerSettings, stop: asyncio.Event) -> bool:
-    """Wait until the database can be asked; False when `stop` was set before."""
-    engine = open_store(settings.database)
-    said = ""
-    try:
-        while not stop.is_set():
-            try:
-                await check_version(engine, REVISION)
-            except (StoreTooNew, StoreTooOld) as error:
-                raise Unusable(str(error)) from error
-            except StoreUnreachable as error:
-                if str(error) != said:
-                    said = str(error)
-                    logger.warning("%s; trying again", said)
-            else:
-                return True
-            try:
-                async with asyncio.timeout(STORE_RETRY_S):
-                    await stop.wait()
-            except TimeoutError:
-                continue
-        return False
+    except (StoreTooNew, StoreTooOld) as error:
+        raise Unusable(str(error)) from error
     finally:
         await engine.dispose()
 

@@ -39,7 +39,6 @@ class Book(Protocol):
     ) -> Mapping[int, int]:
         """Balances of accounts of at least so much, by account. NeighbourAway."""
 
-
     async def has(self, coin: str, *, kind: str = "", entry_id: str = "") -> bool:
         """Whether the book of a coin holds an entry of a kind, or with an id. NeighbourAway."""
 
@@ -78,7 +77,6 @@ class LedgerBook:
         except grpc.aio.AioRpcError as error:
             raise NeighbourAway("ledger", error.details() or error.code().name) from error
         return {int(item.book.owner): item.amount for item in reply.balances}
-
 
     async def has(self, coin: str, *, kind: str = "", entry_id: str = "") -> bool:
         """Whether the book of a coin holds an entry of a kind, or with an id."""

@@ -159,9 +159,7 @@ def reach(payments: Sequence[Payment], coins: Sequence[Coin], fee_rate: int) -> 
     return Funds(0, have, first[0].value + fee, most, used)
 
 
-def _most(
-    payment: Payment, coins: Sequence[Coin], change: TxOut, fee_rate: int
-) -> tuple[int, int]:
+def _most(payment: Payment, coins: Sequence[Coin], change: TxOut, fee_rate: int) -> tuple[int, int]:
     """(coins, base units): the largest payment to one payee that a transaction can make.
 
     Takes coins in their order, largest first, while they bring more than they cost.

@@ -31,18 +31,15 @@ from pithead.rpc import channel, serve
 from pithead.store import (
     StoreTooNew,
     StoreTooOld,
-    StoreUnreachable,
     check_version,
     open_store,
+    wait_for_version,
 )
 
 logger = logging.getLogger(__name__)
 
 TICK_S = 1.0
 """Between cycles of a coin: a handful of calls to its node."""
-
-STORE_RETRY_S = 1.0
-"""Between looks at a database that cannot be opened at the start."""
 
 
 async def run(settings: PayoutsSettings, stop: asyncio.Event) -> None:
@@ -54,7 +51,7 @@ async def run(settings: PayoutsSettings, stop: asyncio.Event) -> None:
     check_settings(settings)
     database = open_store(settings.database)
     try:
-        if not await _ready(database, stop):
+        if not await wait_for_version(database, REVISION, stop):
             return
         async with _engines(settings, database) as engines:
             servicer = PayoutsServicer(engines, Rows(database))
@@ -67,6 +64,8 @@ async def run(settings: PayoutsSettings, stop: asyncio.Event) -> None:
                     for engine in engines.values():
                         group.create_task(_follow(engine, stop))
                     await stop.wait()
+    except (StoreTooNew, StoreTooOld) as error:
+        raise Unusable(str(error)) from error
     finally:
         await database.dispose()
 
@@ -169,24 +168,6 @@ async def _follow(engine: Engine, stop: asyncio.Event) -> None:
         else:
             said = ""
         await _sleep(stop, TICK_S)
-
-
-async def _ready(database: AsyncEngine, stop: asyncio.Event) -> bool:
-    """Wait until the database can be asked; False when `stop` was set before."""
-    said = ""
-    while not stop.is_set():
-        try:
-            await check_version(database, REVISION)
-        except (StoreTooNew, StoreTooOld) as error:
-            raise Unusable(str(error)) from error
-        except StoreUnreachable as error:
-            if str(error) != said:
-                said = str(error)
-                logger.warning("%s; trying again", said)
-        else:
-            return True
-        await _sleep(stop, STORE_RETRY_S)
-    return False
 
 
 async def _sleep(stop: asyncio.Event, seconds: float) -> None:

@@ -38,16 +38,9 @@ from pithead.rewards.solved import WatchedPool
 from pithead.rewards.tracker import ChainRules, Tracker
 from pithead.rewards.watcher import Watcher
 from pithead.rpc import channel, serve
-from pithead.store import (
-    StoreTooNew,
-    StoreTooOld,
-    StoreUnreachable,
-    check_version,
-    open_store,
-)
+from pithead.store import StoreTooNew, StoreTooOld, open_store, wait_for_version
 
 if TYPE_CHECKING:
-    from sqlalchemy.ext.asyncio import AsyncEngine
 
     # Generated for type checkers only.
     from pithead.contracts.accounting_pb2_grpc import AccountingAsyncStub
@@ -61,7 +54,6 @@ FIRST_READ_LOOKS = 200
 """Ten seconds for reading block logs before the chain is watched."""
 LEADERLESS_STEPS = 20
 """Looks without an entitled node before that is worth a line."""
-STORE_RETRY_S = 1.0
 STOP_LIMIT_S = 5.0
 """How long a step may go on after `stop`; then it is cancelled, which rolls it back."""
 
@@ -94,7 +86,7 @@ async def run(settings: RewardsSettings, stop: asyncio.Event) -> None:
     accounting_channel = channel(settings.shares_socket)
     ledger_channel = channel(settings.ledger_socket)
     try:
-        if not await _ready(engine, stop):
+        if not await wait_for_version(engine, REVISION, stop):
             return
         doors = Doors(
             Database(engine), AccountingStub(accounting_channel), LedgerStub(ledger_channel)
@@ -106,6 +98,8 @@ async def run(settings: RewardsSettings, stop: asyncio.Event) -> None:
         ):
             logger.info("serving on %s", settings.socket)
             await _work(settings, coins, doors, stop)
+    except (StoreTooNew, StoreTooOld) as error:
+        raise Unusable(str(error)) from error
     finally:
         await accounting_channel.close()
         await ledger_channel.close()
@@ -279,24 +273,6 @@ def _coins(settings: RewardsSettings) -> tuple[list[RpcNode], list[CoinWork]]:
         pools = tuple(pool for pool in settings.pools if pool.coin == coin.name)
         coins.append(CoinWork(coin, params, Nodes(params, nodes), pools))
     return clients, coins
-
-
-async def _ready(engine: "AsyncEngine", stop: asyncio.Event) -> bool:
-    """Wait until the database can be asked; False when `stop` was set before."""
-    said = ""
-    while not stop.is_set():
-        try:
-            await check_version(engine, REVISION)
-        except (StoreTooNew, StoreTooOld) as error:
-            raise Unusable(str(error)) from error
-        except StoreUnreachable as error:
-            if str(error) != said:
-                said = str(error)
-                logger.warning("%s; trying again", said)
-        else:
-            return True
-        await pause(stop, STORE_RETRY_S)
-    return False
 
 
 async def _remember_scripts(database: Database, pools: Sequence[PoolSettings]) -> None:

@@ -90,9 +90,7 @@ class Tracker:
         changed = 0
         for block in due:
             votes = await self._nodes.votes(standings, block.hash)
-            verdict = judge(
-                votes, block.height, self._rules.confirmations, self._best_chainwork
-            )
+            verdict = judge(votes, block.height, self._rules.confirmations, self._best_chainwork)
             self._note_dispute(block, verdict)
             try:
                 changed += await self._apply(block, verdict)

@@ -142,7 +142,7 @@ class Consumer:
             await decisions.record(
                 connection,
                 who=decisions.ACCOUNTING,
-                action="replay partition",
+                action=decisions.REPLAY,
                 subject=f"{self._topic}/{partition} from {position} to {start}",
                 reason=reason,
                 now_ms=self._now_ms(),

@@ -13,6 +13,9 @@ from pithead.store import insert_into, transaction
 
 ACCOUNTING = "accounting"
 
+REPLAY = "replay partition"
+"""Action of a decision to read a partition again from its beginning."""
+
 
 class DecisionRefused(Exception):
     """Raised when there is nothing of the kind to decide; nothing was changed."""

@@ -216,7 +216,6 @@ class AccountingServicer(accounting_pb2_grpc.AccountingServicer):
             ],
         )
 
-
     async def Waiting(  # noqa: N802 - the contract's name
         self,
         request: accounting_pb2.WaitingRequest,
@@ -264,9 +263,7 @@ class AccountingServicer(accounting_pb2_grpc.AccountingServicer):
     async def Decide(  # noqa: N802 - the contract's name
         self,
         request: accounting_pb2.DecideRequest,
-        context: grpc.aio.ServicerContext[
-            accounting_pb2.DecideRequest, accounting_pb2.DecideReply
-        ],
+        context: grpc.aio.ServicerContext[accounting_pb2.DecideRequest, accounting_pb2.DecideReply],
     ) -> accounting_pb2.DecideReply:
         """Close a producer or decide a disputed segment, with who and why."""
         try:

@@ -18,7 +18,7 @@ from pithead.store.types import (
     wide_total,
 )
 from pithead.store.upsert import insert_into
-from pithead.store.version import check_version
+from pithead.store.version import check_version, wait_for_version
 
 __all__ = [
     "BigId",
@@ -35,6 +35,7 @@ __all__ = [
     "open_store",
     "reading",
     "transaction",
+    "wait_for_version",
     "wide_parts",
     "wide_total",
 ]

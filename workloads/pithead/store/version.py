@@ -5,6 +5,9 @@ are four-digit numbers in order, so newer and older can be told apart by a code
 that does not know the newer ones.
 """
 
+import asyncio
+import logging
+
 from sqlalchemy import inspect, text
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncEngine
@@ -12,7 +15,12 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from pithead.store.engine import reading
 from pithead.store.errors import StoreTooNew, StoreTooOld, StoreUnreachable
 
+logger = logging.getLogger(__name__)
+
 VERSION_TABLE = "alembic_version"
+
+RETRY_S = 0.5
+"""Between looks at a database that cannot be opened at a service's start."""
 
 
 async def check_version(engine: AsyncEngine, expected: str) -> None:
@@ -32,3 +40,26 @@ async def check_version(engine: AsyncEngine, expected: str) -> None:
         raise StoreTooOld(url, found, expected)
     if found > expected:
         raise StoreTooNew(url, found, expected)
+
+
+async def wait_for_version(engine: AsyncEngine, expected: str, stop: asyncio.Event) -> bool:
+    """Wait until the database can be asked and is of revision `expected`; False when stopped.
+
+    Says once what keeps it. Raises StoreTooNew or StoreTooOld.
+    """
+    said = ""
+    while not stop.is_set():
+        try:
+            await check_version(engine, expected)
+        except StoreUnreachable as error:
+            if str(error) != said:
+                said = str(error)
+                logger.warning("%s; trying again", said)
+        else:
+            return True
+        try:
+            async with asyncio.timeout(RETRY_S):
+                await stop.wait()
+        except TimeoutError:
+            continue
+    return False

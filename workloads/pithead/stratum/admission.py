@@ -63,7 +63,7 @@ class Admission:
         ):
             session.pending += 1
         else:
-            miner.write(encoding.error(event.id, LOG_REFUSAL.code, LOG_REFUSAL.text))
+            miner.write(encoding.refused(event.id, LOG_REFUSAL))
 
     def login_durable(
         self, miner: Miner, user: str, login: Login, request_id: bytes, durable: bool
@@ -72,7 +72,7 @@ class Admission:
         session = miner.session
         session.pending -= 1
         if not durable:
-            miner.write(encoding.error(request_id, LOG_REFUSAL.code, LOG_REFUSAL.text))
+            miner.write(encoding.refused(request_id, LOG_REFUSAL))
             return
         session.add_login(user, login)
         if miner.gone:

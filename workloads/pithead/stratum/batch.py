@@ -192,7 +192,7 @@ class OpenBatch:
         """Tell everybody who waits that the log did not confirm; returns how many shares."""
         count = len(self._answers)
         for writer, request_id in self._answers:
-            writer.write(encoding.error(request_id, refusal.code, refusal.text))
+            writer.write(encoding.refused(request_id, refusal))
         for writer, user, login, request_id in self._waiting:
             writer.login_durable(user, login, request_id, durable=False)
         self._forget()

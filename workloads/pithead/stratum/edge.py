@@ -14,7 +14,6 @@ from pithead.coins.hashing import pow_function
 from pithead.coins.nodeset import Announced, Confirmed
 from pithead.coins.params import ChainParams
 from pithead.coins.template import Template
-from pithead.coins.weight import difficulty_of_weight
 from pithead.config import ListenerSettings, StratumSettings
 from pithead.contracts.share_log_pb2 import RejectReason
 from pithead.stratum import encoding, metrics
@@ -41,12 +40,14 @@ from pithead.stratum.messages import (
 from pithead.stratum.miner import Miner, Port
 from pithead.stratum.protocol import ProtocolLimits, ServerProtocol
 from pithead.stratum.session import Extranonce1Counter, Session
+from pithead.stratum.transactions import show_transactions
 from pithead.stratum.validation import (
+    BAD_SUBMIT,
+    UNAUTHORIZED,
     UNKNOWN_JOB,
     Candidate,
     Rejected,
     conclude,
-    invalid,
     is_block,
     prepare,
 )
@@ -56,16 +57,7 @@ RECONNECT_AFTER_MS = 30_000
 """How long the log may fail before miners are asked to go elsewhere."""
 HASHING_MAX = 256
 """Shares of one connection that may wait for a thread, lest one floods the queue of all."""
-TRANSACTIONS_BYTES_MAX = 1_000_000
-"""mining.get_transactions answers no more than this; larger jobs get error 20."""
 
-BAD_SUBMIT = invalid("malformed submit")
-UNAUTHORIZED = Rejected(
-    RejectReason.REJECT_UNAUTHORIZED,
-    Code.UNAUTHORIZED,
-    "unauthorized worker: authorize this login on this connection first",
-)
-SHOWN_BEFORE = encoding.Refusal(Code.OTHER, "the job's transactions were sent before")
 OVERLOADED = encoding.Refusal(Code.OTHER, "overloaded: this share is not credited")
 
 Ticket = tuple[Miner, Login, bytes]
@@ -127,7 +119,7 @@ class Edge:
             SubmitMalformed: self._malformed,
             Subscribed: self._subscribed,
             CloseAsked: self._close_asked,
-            TransactionsAsked: self._transactions_asked,
+            TransactionsAsked: show_transactions,
             AuthorizeAsked: self.admission.authorize,
             DifficultySuggested: self.admission.difficulty_suggested,
             TargetSuggested: self.admission.target_suggested,
@@ -221,7 +213,7 @@ class Edge:
         if self._pool is None:
             self._hashed((miner, login, submit.id), outcome, self._pow(outcome.header))
         elif self._pool.full() or miner.hashing >= HASHING_MAX:
-            self._refuse(miner, submit.id, OVERLOADED)
+            miner.write(encoding.refused(submit.id, OVERLOADED))
         else:
             miner.hashing += 1
             self._pool.submit((miner, login, submit.id), outcome)
@@ -244,7 +236,7 @@ class Edge:
             return
         if not self.batcher.accepting:
             metrics.UNCREDITED.inc()
-            self._refuse(miner, request_id, LOG_REFUSAL)
+            miner.write(encoding.refused(request_id, LOG_REFUSAL))
             return
         sent = candidate.sent
         variant = sent.variant
@@ -265,9 +257,6 @@ class Edge:
             entry = self.book.make_room(now_ms)
             if entry is not None:
                 self.fan_out.send(entry)
-
-    def _refuse(self, miner: Miner, request_id: bytes, refusal: encoding.Refusal) -> None:
-        miner.write(encoding.error(request_id, refusal.code, refusal.text))
 
     def _reject(
         self,
@@ -323,24 +312,6 @@ class Edge:
         logger.debug("closing %s: %s", miner.address, event.reason)
         self._close(miner, "protocol")
 
-    def _transactions_asked(self, miner: Miner, event: TransactionsAsked, _now_ms: int) -> None:
-        sent = miner.session.sent.get(event.job)
-        if sent is None:
-            miner.write(encoding.error(event.id, Code.JOB_NOT_FOUND, "job not found"))
-            return
-        template = sent.variant.job.template
-        if 2 * template.size > TRANSACTIONS_BYTES_MAX:
-            text = f"the job's transactions exceed {TRANSACTIONS_BYTES_MAX} characters"
-            miner.write(encoding.error(event.id, Code.OTHER, text))
-            return
-        if miner.shown_transactions == event.job:
-            # A short question with a long answer: once is enough.
-            self._refuse(miner, event.id, SHOWN_BEFORE)
-            return
-        miner.shown_transactions = event.job
-        data = [transaction.data.hex() for transaction in template.transactions]
-        miner.write(encoding.answer(event.id, data))
-
     # Work.
 
     def node_event(self, event: Template | Confirmed | Announced) -> None:
@@ -394,16 +365,13 @@ class Edge:
             logger.warning("the log has failed for 30 s: asking all miners to reconnect")
             self.reconnect_all()
 
-    def difficulties(self) -> dict[Login, float]:
-        """Return the shown difficulty of each login's newest connection."""
-        shown: dict[Login, float] = {}
-        for miner in self.fan_out.authorized:
-            weight = miner.session.shown_weight
-            if weight:
-                difficulty = difficulty_of_weight(weight, self.params)
-                for login in miner.session.logins.values():
-                    shown[login] = difficulty
-        return shown
+    def shown_weights(self) -> dict[Login, int]:
+        """Return the weight of the newest job of each login's newest connection, 0 for none."""
+        return {
+            login: miner.session.shown_weight
+            for miner in self.fan_out.authorized
+            for login in miner.session.logins.values()
+        }
 
     def reconnect_all(self) -> None:
         """Ask every miner to connect again."""

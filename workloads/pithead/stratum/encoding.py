@@ -41,6 +41,11 @@ def error(request_id: bytes, code: Code, text: str) -> bytes:
     return b'{"id":%b,"result":null,"error":[%d,%b,null]}\n' % (request_id, code, _encode(text))
 
 
+def refused(request_id: bytes, refusal: Refusal) -> bytes:
+    """Encode a refusal that is always the same."""
+    return error(request_id, refusal.code, refusal.text)
+
+
 def subscribed(request_id: bytes, extranonce1: bytes, extranonce2_size: int) -> bytes:
     """Encode the answer to mining.subscribe; the subscription id is the extranonce1."""
     name = extranonce1.hex()

@@ -5,6 +5,7 @@ crossing threads is shared when the load is high. SHA-256d is not worth it.
 """
 
 import asyncio
+import logging
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Generic, TypeVar
@@ -16,6 +17,8 @@ CHUNK_MAX = 32
 """Headers hashed by one thread in one go: about 6 ms of scrypt, the latency it may add."""
 WAITING_MAX = 20_000
 """Shares that wait for a thread: some seconds of work; beyond it the edge is overloaded."""
+
+logger = logging.getLogger(__name__)
 
 TicketT = TypeVar("TicketT")
 Done = Callable[[TicketT, Candidate, int], None]
@@ -74,6 +77,10 @@ class HashPool(Generic[TicketT]):
         if self._waiting:
             self._dispatch()
         for (ticket, candidate), value in zip(chunk, values, strict=True):
-            self._done(ticket, candidate, value)
+            try:
+                self._done(ticket, candidate, value)
+            except Exception:
+                # A fault of this program on one share; those of others wait behind it.
+                logger.exception("a hashed share could not be decided")
         if not self._busy and not self._waiting:
             self._idle.set()

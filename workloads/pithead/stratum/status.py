@@ -6,6 +6,7 @@ from uuid import UUID
 
 import grpc.aio
 
+from pithead.coins.weight import difficulty_of_weight
 from pithead.contracts import edge_pb2, edge_pb2_grpc
 from pithead.contracts.share_log_pb2 import RejectReason
 from pithead.stratum.edge import Edge
@@ -69,11 +70,12 @@ class EdgeStatus(edge_pb2_grpc.EdgeServicer):
             reply.nodes.add(
                 name=node.name, healthy=node.healthy, height=node.height, trouble=node.trouble
             )
-        difficulties = edge.difficulties()
+        weights = edge.shown_weights()
         for rate in self._rates.strongest():
+            weight = weights.get(rate.login, 0)
             reply.workers.add(
                 login=rate.login.text,
                 hashrate=rate.hashes_per_s,
-                difficulty=difficulties.get(rate.login, 0.0),
+                difficulty=difficulty_of_weight(weight, edge.params) if weight else 0.0,
             )
         return reply

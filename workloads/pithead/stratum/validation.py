@@ -68,7 +68,13 @@ def invalid(text: str) -> Rejected:
     return Rejected(RejectReason.REJECT_INVALID, Code.OTHER, text)
 
 
+UNAUTHORIZED = Rejected(
+    RejectReason.REJECT_UNAUTHORIZED,
+    Code.UNAUTHORIZED,
+    "unauthorized worker: authorize this login on this connection first",
+)
 UNKNOWN_JOB = stale("job not found")
+BAD_SUBMIT = invalid("malformed submit")
 DUPLICATE = Rejected(RejectReason.REJECT_DUPLICATE, Code.DUPLICATE, "duplicate share")
 LOW = Rejected(RejectReason.REJECT_LOW, Code.LOW_DIFFICULTY, "low difficulty share")
 BAD_EXTRANONCE2 = invalid(f"extranonce2 must be {2 * EXTRANONCE2_SIZE} hex digits")
