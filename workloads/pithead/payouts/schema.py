@@ -27,7 +27,7 @@ from sqlalchemy import (
 
 from pithead.store import Hash32, make_metadata
 
-REVISION = "0002"
+REVISION = "0001"
 """The migration that these tables are."""
 
 METADATA = make_metadata()

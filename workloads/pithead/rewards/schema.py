@@ -27,7 +27,7 @@ from sqlalchemy import (
 
 from pithead.store import Hash32, WideInt, make_metadata
 
-REVISION = "0002"
+REVISION = "0001"
 """Revision of the migrations that this code is written for."""
 
 METADATA = make_metadata()

@@ -41,7 +41,6 @@ from pithead.rpc import channel, serve
 from pithead.store import StoreTooNew, StoreTooOld, open_store, wait_for_version
 
 if TYPE_CHECKING:
-
     # Generated for type checkers only.
     from pithead.contracts.accounting_pb2_grpc import AccountingAsyncStub
     from pithead.contracts.ledger_pb2_grpc import LedgerAsyncStub

@@ -32,6 +32,7 @@ def upgrade() -> None:
         _hash("cursor", nullable=True),
         sa.Column("planned_ms", sa.BigInteger(), server_default="0", nullable=False),
         _text("trouble"),
+        sa.Column("baseline_ms", sa.BigInteger()),
         sa.PrimaryKeyConstraint("coin", "wallet", name="pk_wallets"),
     )
     _payouts()

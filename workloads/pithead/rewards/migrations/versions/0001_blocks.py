@@ -64,6 +64,8 @@ def upgrade() -> None:
     )
     op.create_index("ix_blocks_coin_state", "blocks", ["coin", "state"])
     op.create_index("ix_blocks_pool_height", "blocks", ["pool", "height"])
+    op.create_index("ix_blocks_coin_recheck", "blocks", ["coin", "recheck"])
+    op.create_index("ix_blocks_pool_money_height", "blocks", ["pool", "money", "height"])
     op.create_table(
         "log_positions",
         sa.Column("topic", sa.Text(), nullable=False),
