@@ -17,6 +17,7 @@ from pithead.coins.job import Work, parse_coinbase_mark, pool_tag
 from pithead.coins.node import (
     HeaderInfo,
     NodeAddress,
+    NodeOfOtherChain,
     NodeRefused,
     NodeUnreachable,
     RpcFault,
@@ -101,6 +102,16 @@ class NodeContract:
         assert await rig.node.best_hash() == info.best
         assert await rig.node.block_hash_at(info.blocks) == info.best
         assert (await header(rig, info.best)).confirmations == 1
+
+    async def test_a_node_of_another_network_is_refused(self, rig: Rig) -> None:
+        mainnet = replace(rig.params, network="mainnet")
+        async with RpcNode(rig.access, network="mainnet") as node:
+            with pytest.raises(NodeOfOtherChain, match="'regtest', expected a node of mainnet"):
+                await node.chain_info()
+        async with RpcNode(rig.access) as node:
+            with pytest.raises(NodeOfOtherChain, match="correct the address or the network"):
+                await node.get_template(mainnet)
+            assert (await node.get_template(rig.params)).height > 0
 
     async def test_unknown_things_are_none(self, rig: Rig) -> None:
         info = await rig.node.chain_info()

@@ -1,6 +1,7 @@
 """The node client by its contract on the devchain, and against a server that misbehaves."""
 
 import asyncio
+import json
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -196,7 +197,16 @@ async def test_an_address_that_is_no_url_is_unreachable() -> None:
 
 
 async def test_a_template_that_is_none_is_garbled() -> None:
-    async with server(says(b'{"result": {"height": 1}}')) as node:
+    # The same words answer the question for the chain, which comes first.
+    reply = {
+        "chain": "regtest",
+        "blocks": 1,
+        "headers": 1,
+        "bestblockhash": "00" * 32,
+        "initialblockdownload": False,
+        "verificationprogress": 1,
+    }
+    async with server(says(json.dumps({"result": reply}).encode())) as node:
         with pytest.raises(NodeGarbled, match="getblocktemplate"):
             await node.get_template(DEVCHAIN)
 

@@ -28,6 +28,7 @@ from pithead.coins.node_errors import (
     NodeGarbled,
     NodeNotConnected,
     NodeNotReady,
+    NodeOfOtherChain,
     NodeRefused,
     NodeSyncing,
     NodeTimeout,
@@ -56,6 +57,7 @@ __all__ = [
     "NodeGarbled",
     "NodeNotConnected",
     "NodeNotReady",
+    "NodeOfOtherChain",
     "NodeRefused",
     "NodeSyncing",
     "NodeTimeout",
@@ -96,6 +98,14 @@ _CHUNK_BYTES = 1 << 16
 AnswerT = TypeVar("AnswerT")
 
 
+CHAIN_NAMES = {
+    "mainnet": {"main", "mainnet"},
+    "testnet": {"test", "testnet", "testnet3", "testnet4"},
+    "regtest": {"regtest", "simnet"},
+}
+"""What nodes of the family call each network in `getblockchaininfo`."""
+
+
 class NodeAccess(Protocol):
     """How to reach a node; `pithead.config.NodeSettings` is one."""
 
@@ -132,10 +142,19 @@ class NodeAddress:
 class RpcNode:
     """One node. Connects lazily, inside a running loop; close it with `close` or `async with`."""
 
-    def __init__(self, access: NodeAccess, *, timeout_s: float = CALL_TIMEOUT_S) -> None:
+    def __init__(
+        self,
+        access: NodeAccess,
+        *,
+        network: str | None = None,
+        timeout_s: float = CALL_TIMEOUT_S,
+    ) -> None:
+        """With `network`, `chain_info` refuses a node of another one."""
         self.name = access.name
         self.url = access.url.rstrip("/")
         self.timeout_s = timeout_s
+        self._network = network
+        self._chain_checked = False
         self._user = access.user
         credentials = b64encode(f"{access.user}:{access.password}".encode()).decode()
         self._headers = {
@@ -199,7 +218,12 @@ class RpcNode:
     async def get_template(
         self, params: ChainParams, longpollid: str | None = None, *, timeout_s: float | None = None
     ) -> Template:
-        """A block template; with `longpollid` only when it differs from that one. NodeError."""
+        """A block template; with `longpollid` only when it differs from that one. NodeError.
+
+        The first one is asked for only when the node serves the chain of `params`.
+        """
+        if not self._chain_checked:
+            await self._check_chain(params.network, timeout_s)
         request: dict[str, object] = {
             "rules": list(params.gbt_rules),
             "capabilities": ["coinbasevalue", "longpoll", "workid"],
@@ -260,9 +284,21 @@ class RpcNode:
         return self._typed("getblockhash", read_hash, reply)
 
     async def chain_info(self, *, timeout_s: float | None = None) -> ChainInfo:
-        """Where the node stands."""
+        """Where the node stands; raises NodeOfOtherChain as well."""
+        if self._network is not None:
+            return await self._check_chain(self._network, timeout_s)
+        return await self._chain_info(timeout_s)
+
+    async def _chain_info(self, timeout_s: float | None) -> ChainInfo:
         reply = await self.call("getblockchaininfo", timeout_s=timeout_s)
         return self._typed("getblockchaininfo", read_chain_info, reply)
+
+    async def _check_chain(self, network: str, timeout_s: float | None) -> ChainInfo:
+        info = await self._chain_info(timeout_s)
+        if info.chain not in CHAIN_NAMES.get(network, {network}):
+            raise NodeOfOtherChain(self.name, self.url, "getblockchaininfo", network, info.chain)
+        self._chain_checked = True
+        return info
 
     async def _known(self, method: str, identity: bytes, form: object) -> Any:
         try:

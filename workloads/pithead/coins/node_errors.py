@@ -3,6 +3,7 @@
     NodeError
     ├── NodeUnreachable    nobody answers at the address: retry, or ask another node
     ├── NodeRefused        credentials or address not allowed: an operator has to act
+    ├── NodeOfOtherChain   serves another network: an operator has to act
     ├── NodeNotReady       answers, but can give no work
     │   ├── NodeSyncing        starting, or in initial block download
     │   └── NodeNotConnected   has no peers
@@ -53,6 +54,19 @@ class NodeRefused(NodeError):
         )
         super().__init__(
             node, url, method, f"refuses user {user!r} (HTTP status {status}); {remedy}"
+        )
+
+
+class NodeOfOtherChain(NodeError):
+    """Raised when the node serves another network than the one it was given for."""
+
+    def __init__(self, node: str, url: str, method: str, expected: str, got: str) -> None:
+        super().__init__(
+            node,
+            url,
+            method,
+            f"serves {got[:FOREIGN_TEXT_MAX]!r}, expected a node of {expected}; "
+            "correct the address or the network of the CoinEndpoint",
         )
 
 

@@ -109,7 +109,7 @@ class NodeSet:
             raise ValueError("a coin needs at least one node")
         self.params = params
         order = sorted(nodes, key=lambda node: node.standby)
-        self.nodes = [RpcNode(access) for access in order]
+        self.nodes = [RpcNode(access, network=params.network) for access in order]
         self.health = [NodeHealth(access.name) for access in order]
         self._now_ms = now_ms
         self._poll_s = poll_interval_ms / 1000

@@ -105,6 +105,8 @@ class NodeWallet:
 
     async def ensure(self) -> None:
         """Load the wallet, making it when there is none; raises WalletUnavailable or NodeError."""
+        # No wallet is made in a node of another network.
+        await self.node.chain_info()
         if await self._loaded() or await self._load():
             return
         try:

@@ -128,7 +128,9 @@ async def _engines(
         engines: dict[str, Engine] = {}
         for policy in settings.policies:
             coin = coins[policy.coin]
-            node = await stack.enter_async_context(RpcNode(_wallet_node(coin)))
+            node = await stack.enter_async_context(
+                RpcNode(_wallet_node(coin), network=coin.network)
+            )
             engines[coin.name] = _engine(coin, policy, node, database, ledger, shares)
         yield engines
 

@@ -267,7 +267,7 @@ def _coins(settings: RewardsSettings) -> tuple[list[RpcNode], list[CoinWork]]:
             params = chain_params(coin.coin, coin.network)
         except UnknownCoin as error:
             raise Unusable(f"coin endpoint {coin.name}: {error}") from error
-        nodes = [RpcNode(node) for node in coin.nodes]
+        nodes = [RpcNode(node, network=coin.network) for node in coin.nodes]
         clients += nodes
         pools = tuple(pool for pool in settings.pools if pool.coin == coin.name)
         coins.append(CoinWork(coin, params, Nodes(params, nodes), pools))

@@ -85,7 +85,10 @@ async def _serve(
         for name, coin in coins.items():
             nodes = sorted(coin.nodes, key=lambda node: node.standby)
             chains[name] = HubChain(
-                [await stack.enter_async_context(RpcNode(node)) for node in nodes]
+                [
+                    await stack.enter_async_context(RpcNode(node, network=coin.network))
+                    for node in nodes
+                ]
             )
             confirmer = Confirmer(engine, coin.key, chains[name], _now_ms)
             loops.append(_confirm(confirmer, coin, stop))
