@@ -126,10 +126,9 @@ class Teller:
         parts = ", ".join(f"{short(s.login)} {text(s.amount)}" for s in shares[:4])
         more = f" and {len(shares) - 4} more" if len(shares) > 4 else ""
         immature = pool.balance(ledger_pb2.BOOK_IMMATURE)
-        yield (
-            f"block {block.height} split: {parts}{more}, fee {text(split.fee)}; "
-            f"{text(immature)} maturing in all"
-        )
+        # The ledger hears of a split a moment after it is made.
+        maturing = f"; {text(immature)} maturing in all" if immature else ""
+        yield f"block {block.height} split: {parts}{more}, fee {text(split.fee)}{maturing}"
 
     def _tell_payouts(self, pool: PoolSnapshot) -> Iterator[str]:
         if pool.payouts is None:
