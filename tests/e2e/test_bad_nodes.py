@@ -117,8 +117,8 @@ class Counted:
 
 async def meets_an_absent_node(pool: RunningPool, url: str) -> None:
     waiting = (
-        f"waiting for the wallet of litecoin: node litecoind at {url}: listwallets: cannot be "
-        "reached (Connection refused); start the node or correct the address"
+        f"waiting for the wallet of litecoin: node litecoind at {url}: getblockchaininfo: "
+        "cannot be reached (Connection refused); start the node or correct the address"
     )
     await until_said(pool, waiting)
     answer = await asyncio.to_thread(pithead, "status", "--data", str(pool.data))
@@ -163,8 +163,8 @@ async def meets_a_killed_node(
 async def meets_a_node_that_refuses_it(pool: RunningPool, url: str) -> None:
     await until_said(
         pool,
-        f"waiting for the wallet of litecoin: node litecoind at {url}: listwallets: refuses user "
-        "'pithead' (HTTP status 401); correct the RPC user and password of this node",
+        f"waiting for the wallet of litecoin: node litecoind at {url}: getblockchaininfo: "
+        "refuses user 'pithead' (HTTP status 401); correct the RPC user and password of this node",
     )
     said = pool.tail(10_000)
     assert WRONG_PASSWORD not in said
