@@ -5,7 +5,6 @@ stands in the ledger, and an audit recomputes every split without a difference.
 """
 
 import asyncio
-import random
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
@@ -383,17 +382,3 @@ async def test_a_reorganisation_reverses_the_money_and_its_return_books_it_again
         reply = await all_settled(bed)
         assert next(one for one in reply.blocks if one.hash == before.hash).state == BLOCK_MATURE
         await check_money(bed, reply)
-
-
-async def test_rewards_that_is_cut_off_anywhere_settles_all_the_same(bed: Bed) -> None:
-    seed = random.randrange(2**32)
-    print(f"seed {seed}")
-    rng = random.Random(seed)
-    async with running_edge(bed.edge) as edge:
-        miners = asyncio.gather(mine(bed, edge.port, 1, 16), mine(bed, edge.port, 2, 8))
-        for _ in range(12):
-            await asyncio.sleep(rng.random() * 0.4)
-            await bed.kill("rewards")
-            bed.start("rewards", run_rewards)
-        await miners
-        await check_money(bed, await all_settled(bed))
