@@ -140,12 +140,6 @@ class Bed:
         stop.set()
         await task
 
-    async def kill(self, name: str) -> None:
-        """Cut a service off wherever it is."""
-        task, _ = self.tasks.pop(name)
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
-
     @asynccontextmanager
     async def stub(self) -> AsyncIterator["RewardsAsyncStub"]:
         async with channel(self.rewards.socket) as opened:
