@@ -230,7 +230,7 @@ class SettingsError(Unusable):
 def _path_to_text(value: Any) -> Any:
     if isinstance(value, Path):
         return str(value)
-    raise NotImplementedError(f"{type(value).__name__} has no JSON form")
+    raise TypeError(f"{type(value).__name__} has no JSON form")
 
 
 def _text_to_path(shape: type, value: Any) -> Any:
