@@ -83,6 +83,24 @@ def pool(name: str = "alpha", **spec: Any) -> Object:
     }
 
 
+def kafka(**fields: Any) -> Object:
+    """A Kafka cluster with TLS and a login."""
+    return {
+        "bootstrapServers": ["kafka.example.org:9092"],
+        "tls": {"caSecretRef": {"name": "kafka-ca"}},
+        "credentialsSecretRef": {"name": "kafka"},
+    } | fields
+
+
+def database(**fields: Any) -> Object:
+    """A PostgreSQL server."""
+    return {
+        "host": "postgres.example.org",
+        "name": "pithead",
+        "adminSecretRef": {"name": "postgres"},
+    } | fields
+
+
 def text(*objects: Object) -> bytes:
     """The objects as one YAML file."""
     # Without copies, equal parts would be written as anchors and aliases.

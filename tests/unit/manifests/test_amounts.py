@@ -10,6 +10,7 @@ from pithead.manifests.amounts import (
     AmountError,
     base_units,
     difficulty,
+    hashrate_text,
     ppm_of_factor,
     ppm_of_percent,
     scaled,
@@ -55,3 +56,23 @@ def test_zeros_behind_the_last_place_are_not_lost_money() -> None:
 
 def test_difficulty_keeps_all_its_places() -> None:
     assert difficulty("0.000000000000000001") == Decimal(1).scaleb(-18)
+
+
+@pytest.mark.parametrize(
+    ("rate", "text"),
+    [
+        (0, "0 H/s"),
+        (7, "7 H/s"),
+        (999, "999 H/s"),
+        (1000, "1 kH/s"),
+        (1_999, "1.99 kH/s"),
+        (1_234_567_890, "1.23 GH/s"),
+        (12_345_000_000, "12.3 GH/s"),
+        (123_456_000_000, "123 GH/s"),
+        (10**12, "1 TH/s"),
+        (1_050_000, "1.05 MH/s"),
+        (10**26, "100000 ZH/s"),
+    ],
+)
+def test_hash_rates_are_shown_with_three_digits(rate: int, text: str) -> None:
+    assert hashrate_text(rate) == text

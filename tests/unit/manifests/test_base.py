@@ -14,8 +14,10 @@ from pithead.manifests.base import Metadata, Shape
 from pithead.manifests.changes import item_of, shape_of
 from pithead.manifests.crds import KINDS, crd
 from pithead.manifests.pool import DifficultyBounds
+from pithead.manifests.region import ANNOTATION_KEY, DNS_ANNOTATION
 from tests.unit.manifests.samples import (
     endpoint,
+    kafka,
     listener,
     node,
     pool,
@@ -92,6 +94,109 @@ BROKEN: dict[str, tuple[dict[str, Any], str]] = {
             "of its own"
         ),
     ),
+    "self.listeners.all(l, !(l.port in [9400, 9500]))": (
+        pool(listeners=[listener(), listener("b", 9500)]),
+        (
+            "MiningPool/alpha: spec.listeners[1].port: the ports 9400 and 9500 are those of health "
+            "and gRPC; give the listener another"
+        ),
+    ),
+    "self.listeners.all(l, !(l.name in ['health', 'metrics']))": (
+        pool(listeners=[listener("health")]),
+        (
+            "MiningPool/alpha: spec.listeners[0].name: the names health and metrics are those of "
+            "other ports; give the listener another"
+        ),
+    ),
+    "isIP(self.host)": (
+        pool(listeners=[listener(host="300.1.1.1")]),
+        (
+            "MiningPool/alpha: spec.listeners[0].host: this is no address; expected an IPv4 or "
+            "IPv6 address of this machine, such as 0.0.0.0 or 127.0.0.1"
+        ),
+    ),
+    f"self.serviceAnnotations.all(k, k.matches('{ANNOTATION_KEY}'))": (
+        pool(regions=[{"id": "eu", "serviceAnnotations": {"no key": "x"}}]),
+        (
+            "MiningPool/alpha: spec.regions[0].serviceAnnotations[no key]: this is no key of an "
+            "annotation; expected one such as example.org/name"
+        ),
+    ),
+    "self.serviceAnnotations.all(k, !k.startsWith('pithead.dev/'))": (
+        pool(regions=[{"id": "eu", "serviceAnnotations": {"pithead.dev/x": "y"}}]),
+        (
+            "MiningPool/alpha: spec.regions[0].serviceAnnotations[pithead.dev/x]: annotations "
+            "under pithead.dev/ are set by the operator; remove it"
+        ),
+    ),
+    f"size(self.hostnames) == 0 || !('{DNS_ANNOTATION}' in self.serviceAnnotations)": (
+        pool(
+            regions=[
+                {
+                    "id": "eu",
+                    "hostnames": ["eu.example.org"],
+                    "serviceAnnotations": {DNS_ANNOTATION: "eu.example.org"},
+                }
+            ]
+        ),
+        (
+            f"MiningPool/alpha: spec.regions[0].hostnames: hostnames and the annotation "
+            f"{DNS_ANNOTATION} say the same; give one of them"
+        ),
+    ),
+    (
+        "self.schedule.split(' ').all(f, f.split(',').all(i, !i.contains('-') || "
+        "int(i.split('-')[0]) <= int(i.split('-')[1].split('/')[0])))"
+    ): (
+        pool(payouts={"threshold": 1, "schedule": "0 1,22-6/2 * * *"}),
+        (
+            "MiningPool/alpha: spec.payouts.schedule: a range of the schedule ends before it "
+            "begins; write it as two"
+        ),
+    ),
+    "!has(self.onLogOutage) || self.onLogOutage == 'reject'": (
+        pool(stream={"onLogOutage": "spool"}),
+        (
+            "MiningPool/alpha: spec.stream.onLogOutage: spool comes with a later release; "
+            "expected reject"
+        ),
+    ),
+    "!has(self.bytesMax)": (
+        pool(stream={"kafka": kafka(bytesMax=2**30)}),
+        (
+            "MiningPool/alpha: spec.stream.kafka.bytesMax: a bound in bytes comes with a later "
+            "release; remove it"
+        ),
+    ),
+    "self.spec.regions.all(r, size(self.metadata.name) + size(r.id) <= 54)": (
+        pool("a" * 40, regions=[{"id": "eu"}, {"id": "r" * 15, "state": "Off"}]),
+        (
+            f"MiningPool/{'a' * 40}: spec.regions[1].id: the names of pool and region hold more "
+            "than 54 characters together; objects named after both would not fit"
+        ),
+    ),
+    "size(self.metadata.name) <= 32": (
+        put(endpoint(), "metadata.name", "e" * 33),
+        (
+            f"CoinEndpoint/{'e' * 33}: metadata.name: the name holds more than 32 characters; Jobs "
+            "named after it would not fit"
+        ),
+    ),
+    (
+        "!has(self.wallet.credentialsSecretRef) || self.nodes.all(n, "
+        "n.credentialsSecretRef.name != self.wallet.credentialsSecretRef.name)"
+    ): (
+        endpoint(
+            coin="litecoin",
+            nodes=[node()],
+            wallet={"credentialsSecretRef": {"name": "rpc"}},
+        ),
+        (
+            "CoinEndpoint/dev: spec.wallet.credentialsSecretRef.name: a node uses this Secret too, "
+            "and what nodes use goes to every region; give the wallet a user and a Secret of its "
+            "own"
+        ),
+    ),
 }
 
 KEPT = [
@@ -102,6 +207,12 @@ KEPT = [
     pool(schemes=TWO_SCHEMES, defaultScheme="other", listeners=[listener(scheme="pplns")]),
     pool(listeners=[listener(), listener("b", 3334)]),
     pool(listeners=[listener(difficulty={"start": 5, "min": "5", "max": "5.0"})]),
+    pool(listeners=[listener(port=9401), listener("b", 9499, host="::1")]),
+    pool(payouts={"threshold": 1, "schedule": "*/5 1-6/2,22 1,15 * 0-6"}),
+    pool("a" * 40, regions=[{"id": "r" * 14}]),
+    pool(regions=[{"id": "eu", "serviceAnnotations": {DNS_ANNOTATION: "eu.example.org"}}]),
+    put(endpoint(), "metadata.name", "e" * 32),
+    endpoint(coin="litecoin", nodes=[node()], wallet={"credentialsSecretRef": {"name": "wallet"}}),
 ]
 
 
@@ -159,6 +270,16 @@ def test_key_of_a_list_is_given_once() -> None:
     assert "MiningPool/alpha: spec.regions[2].id: eu appears twice; each id is given once" in (
         problems(bad, endpoint(), scheme())
     )
+
+
+def test_text_of_a_set_is_given_once() -> None:
+    bad = pool(regions=[{"id": "eu", "hostnames": ["a.example.org", "a.example.org"]}])
+    assert problems(bad, endpoint(), scheme()) == [
+        (
+            "MiningPool/alpha: spec.regions[0].hostnames[1]: a.example.org appears twice; "
+            "each is given once"
+        )
+    ]
 
 
 def test_lists_of_structures_are_keyed() -> None:

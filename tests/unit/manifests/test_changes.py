@@ -13,7 +13,16 @@ from pithead.manifests.fields import Change
 from pithead.manifests.pool import MiningPool
 from pithead.manifests.reference import Row, rows
 from pithead.manifests.scheme import RewardScheme
-from tests.unit.manifests.samples import endpoint, listener, node, pool, scheme
+from tests.unit.manifests.samples import (
+    database,
+    endpoint,
+    kafka,
+    listener,
+    node,
+    pool,
+    put,
+    scheme,
+)
 
 pytestmark = pytest.mark.gate
 
@@ -22,9 +31,11 @@ FULL: dict[str, dict[str, Any]] = {
         poolId="one",
         schemes=[{"name": "pplns"}, {"name": "other"}],
         defaultScheme="pplns",
-        listeners=[listener(scheme="pplns")],
+        listeners=[listener(scheme="pplns", tls={"secretRef": {"name": "cert"}})],
+        stream={"kafka": kafka()},
+        database=database(),
     ),
-    "CoinEndpoint": endpoint(devchain={}),
+    "CoinEndpoint": endpoint(devchain={}, wallet={"credentialsSecretRef": {"name": "wallet"}}),
     "RewardScheme": scheme(),
 }
 """A manifest of each kind in which every field can be changed alone."""
@@ -36,7 +47,11 @@ CHANGED: dict[str, Any] = {
     "MiningPool spec.coinEndpointRef.name": "second",
     "MiningPool spec.schemes[]": [{"name": "pplns"}],
     "MiningPool spec.defaultScheme": "other",
-    "MiningPool spec.listeners[]": [listener(scheme="pplns"), listener("b", 1)],
+    "MiningPool spec.listeners[]": [
+        listener(scheme="pplns", tls={"secretRef": {"name": "cert"}}),
+        listener("b", 1),
+    ],
+    "MiningPool spec.listeners[].tls.secretRef.name": "second",
     "MiningPool spec.listeners[].port": 4444,
     "MiningPool spec.listeners[].host": "127.0.0.1",
     "MiningPool spec.listeners[].scheme": "other",
@@ -56,17 +71,35 @@ CHANGED: dict[str, Any] = {
     "MiningPool spec.bans.durationSeconds": 7,
     "MiningPool spec.regions[]": [{"id": "local"}, {"id": "us", "state": "Off"}],
     "MiningPool spec.regions[].state": "Off",
+    "MiningPool spec.regions[].cluster": "second",
+    "MiningPool spec.regions[].replicas": 7,
+    "MiningPool spec.regions[].hostnames": ["eu.example.org"],
+    "MiningPool spec.regions[].serviceAnnotations": {"example.org/a": "b"},
     "MiningPool spec.payouts.intervalSeconds": 7,
     "MiningPool spec.payouts.threshold": "7",
     "MiningPool spec.payouts.paused": True,
     "MiningPool spec.payouts.paymentsMax": 7,
     "MiningPool spec.payouts.feeRatePerVbyte": 7,
+    "MiningPool spec.payouts.schedule": "7 * * * *",
+    "MiningPool spec.stream.kafka.bootstrapServers": ["kafka.example.org:9093"],
+    "MiningPool spec.stream.kafka.tls.caSecretRef.name": "second",
+    "MiningPool spec.stream.kafka.credentialsSecretRef.name": "second",
+    "MiningPool spec.stream.kafka.partitions": 9,
+    "MiningPool spec.stream.kafka.replicas": 7,
+    "MiningPool spec.database.host": "second",
+    "MiningPool spec.database.port": 7,
+    "MiningPool spec.database.name": "second",
+    "MiningPool spec.database.adminSecretRef.name": "second",
+    "MiningPool spec.database.sslMode": "disable",
+    "MiningPool spec.drain.lingerSeconds": 7,
+    "MiningPool spec.drain.reconnectSeconds": 7,
     "CoinEndpoint spec.coin": "litecoin",
     "CoinEndpoint spec.network": "testnet",
     "CoinEndpoint spec.nodes[]": [node(), node(name="second")],
     "CoinEndpoint spec.nodes[].url": "http://127.0.0.1:1",
     "CoinEndpoint spec.nodes[].credentialsSecretRef.name": "second",
     "CoinEndpoint spec.wallet.name": "second",
+    "CoinEndpoint spec.wallet.credentialsSecretRef.name": "second",
     "CoinEndpoint spec.confirmations": 7,
     "CoinEndpoint spec.pollIntervalMilliseconds": 700,
     "CoinEndpoint spec.devchain.hashesPerBlock": 700,
@@ -79,6 +112,8 @@ CHANGED: dict[str, Any] = {
 ALONE = {
     "CoinEndpoint spec.nodes[].role": "one node of another role breaks the rule on main nodes",
     "CoinEndpoint spec.wallet.kind": "one value is allowed",
+    "MiningPool spec.stream.onLogOutage": "one value is allowed",
+    "MiningPool spec.stream.kafka.bytesMax": "no value is allowed",
     "RewardScheme spec.method": "one value is allowed",
     "RewardScheme spec.pplns.window.weight": "it excludes networkFactor",
 }
@@ -88,9 +123,9 @@ ALONE = {
 def marked() -> list[Row]:
     """Fields with a mark of their own or of the structure that holds them."""
     found = [row for kind in KINDS for row in rows(kind) if row.change is not None]
-    whole = {"spec.coinEndpointRef", "spec.nodes[].credentialsSecretRef", "spec.pplns"}
     keys = {"spec.schemes[].name", "spec.listeners[].name", "spec.regions[].id"}
-    return [row for row in found if row.path not in whole | keys | {"spec.nodes[].name"}]
+    keys |= {"spec.nodes[].name"}
+    return [row for row in found if row.allowed != "a mapping" and row.path not in keys]
 
 
 def spec(manifest: dict[str, Any]) -> Shape:
@@ -159,6 +194,30 @@ def test_keyed_lists_are_compared_by_key() -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("path", "change"),
+    [
+        ("spec.database", Change.LIVE),
+        ("spec.stream.kafka", Change.ROLLING),
+        ("spec.stream.kafka.tls", Change.ROLLING),
+        ("spec.listeners.0.tls", Change.ROLLING),
+    ],
+)
+def test_structure_that_comes_or_goes_is_one_change(path: str, change: Change) -> None:
+    there = FULL["MiningPool"]
+    gone = put(there, path, ...)
+    for old, new in ((there, gone), (gone, there)):
+        (found,) = changes(spec(old), spec(new))
+        assert found.change is change
+
+
+def test_partitions_can_be_raised_and_not_lowered() -> None:
+    less, more = (spec(pool(stream={"kafka": kafka(partitions=number)})) for number in (8, 9))
+    assert refused_changes(less, more) == ()
+    (refused,) = refused_changes(more, less)
+    assert refused.path == ("stream", "kafka", "partitions")
+
+
 def test_absent_structure_equals_its_defaults() -> None:
     assert changes(spec(endpoint()), spec(endpoint(devchain={}))) == ()
     changed = refused_changes(spec(endpoint()), spec(endpoint(devchain={"hashesPerBlock": 3})))
@@ -169,7 +228,7 @@ def test_structure_that_may_be_absent_has_defaults_or_a_mark() -> None:
     for kind in KINDS:
         for row in rows(kind):
             if row.allowed == "a mapping" and row.default == "none" and row.change is None:
-                assert row.path == "spec.devchain"
+                assert row.path == "spec.devchain", row.path
                 field = shape_of(CoinEndpoint.model_fields["spec"])
                 assert field is not None
                 inner = shape_of(field.model_fields["devchain"])

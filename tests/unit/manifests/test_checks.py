@@ -122,26 +122,6 @@ CASES: dict[str, tuple[list[dict[str, Any]], list[str]]] = {
             )
         ],
     ),
-    "port of a node": (
-        [pool(), endpoint(coin="litecoin", nodes=[node(url="http://h:99999")]), scheme(), secret()],
-        [
-            (
-                "CoinEndpoint/dev: spec.nodes[0].url: the port is not allowed; expected one from "
-                "1 to "
-                "65535"
-            )
-        ],
-    ),
-    "address of a listener": (
-        [pool(listeners=[listener(host="300.1.1.1")]), endpoint(), scheme()],
-        [
-            (
-                "MiningPool/alpha: spec.listeners[0].host: 300.1.1.1 is not an address; expected "
-                "an "
-                "IPv4 or IPv6 address of this machine, such as 0.0.0.0 or 127.0.0.1"
-            )
-        ],
-    ),
     "two active regions": (
         [pool(regions=[{"id": "eu"}, {"id": "us"}]), endpoint(), scheme()],
         [
@@ -150,6 +130,29 @@ CASES: dict[str, tuple[list[dict[str, Any]], list[str]]] = {
                 'one region of a pool: give the others state "Off"'
             )
         ],
+    ),
+    "regions of other clusters": (
+        [
+            pool(
+                regions=[
+                    {"id": "eu"},
+                    {"id": "us", "cluster": "us"},
+                    {"id": "asia", "state": "Drain"},
+                ]
+            ),
+            endpoint(),
+            scheme(),
+        ],
+        [],
+    ),
+    "one port, one pool elsewhere": (
+        [
+            pool(),
+            second(listeners=[listener()], regions=[{"id": "us", "cluster": "us"}]),
+            endpoint(),
+            scheme(),
+        ],
+        [],
     ),
     "regions that are off": (
         [pool(regions=[{"id": "eu", "state": "Off"}, {"id": "us"}]), endpoint(), scheme()],

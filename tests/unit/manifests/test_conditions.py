@@ -10,6 +10,7 @@ from pithead.manifests.conditions import (
     READY,
     STALLED,
     Condition,
+    conditions_of,
     set_condition,
 )
 
@@ -66,3 +67,10 @@ def test_reason_is_one_word_for_programs() -> None:
         set_condition(
             (), type=READY, status="True", reason="two words", message="", now=NOON, generation=0
         )
+
+
+def test_conditions_of_an_object_are_read_and_foreign_ones_left_out() -> None:
+    (known,) = ready((), good=True, now=NOON)
+    written = [known.model_dump(by_alias=True), {"type": "Other", "newField": 1}, 5]
+    assert conditions_of({"status": {"conditions": written}}) == (known,)
+    assert conditions_of({"status": {}}) == conditions_of({}) == ()

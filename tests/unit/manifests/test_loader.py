@@ -117,4 +117,5 @@ def test_file_that_cannot_be_opened_is_told(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("example", sorted(p.name for p in (ROOT / "examples").iterdir()))
 def test_every_example_is_valid(example: str) -> None:
-    assert load_manifests([ROOT / "examples" / example]).pools
+    folder = ROOT / "examples" / example
+    assert load_manifests([folder, *folder.glob("*.template")]).pools

@@ -59,7 +59,7 @@ CASES: list[tuple[str, Any, str]] = [
         1,
         (
             "spec.listeners[0].prot: is not a field here; did you mean port? expected one of name, "
-            "port, host, scheme, difficulty"
+            "port, host, tls, scheme, difficulty"
         ),
     ),
     (
@@ -68,7 +68,7 @@ CASES: list[tuple[str, Any, str]] = [
         (
             "spec.pool_id: is not a field here; did you mean poolId? expected one of poolId, "
             "coinEndpointRef, schemes, defaultScheme, listeners, vardiff, limits, bans, regions, "
-            "payouts"
+            "payouts, stream, database, drain"
         ),
     ),
     (
@@ -76,13 +76,14 @@ CASES: list[tuple[str, Any, str]] = [
         "x",
         (
             "spec.zzz: is not a field here; expected one of poolId, coinEndpointRef, schemes, "
-            "defaultScheme, listeners, vardiff, limits, bans, regions, payouts"
+            "defaultScheme, listeners, vardiff, limits, bans, regions, payouts, stream, database, "
+            "drain"
         ),
     ),
     (
-        "spec.listeners.0.tls",
-        {"secretName": "x"},
-        "spec.listeners[0].tls: is not supported by this release; remove it",
+        "spec.listeners.0.proxyProtocol",
+        True,
+        "spec.listeners[0].proxyProtocol: is not supported by this release; remove it",
     ),
     ("spec.autoscaling", {}, "spec.autoscaling: is not supported by this release; remove it"),
     (
@@ -114,8 +115,40 @@ CASES: list[tuple[str, Any, str]] = [
     ),
     (
         "spec.regions.0.state",
-        "Drain",
-        'spec.regions[0].state: "Drain" is not allowed; expected one of Active, Off',
+        "Gone",
+        'spec.regions[0].state: "Gone" is not allowed; expected one of Active, Drain, Off',
+    ),
+    (
+        "spec.regions.0.hostnames",
+        ["localhost"],
+        (
+            'spec.regions[0].hostnames[0]: "localhost" is not allowed; expected a full DNS name in '
+            "lower case, such as eu.pool.example.org"
+        ),
+    ),
+    (
+        "spec.regions.0.serviceAnnotations",
+        {f"example.org/{number}": "x" for number in range(33)},
+        (
+            "spec.regions[0].serviceAnnotations: holds 33 entries; expected a mapping of at most "
+            "32 texts"
+        ),
+    ),
+    (
+        "spec.regions.0.serviceAnnotations",
+        {"example.org/on": True},
+        (
+            "spec.regions[0].serviceAnnotations[example.org/on]: YAML reads true as true; "
+            'expected a text of at most 1024 characters, in quotes: write "true" in quotes'
+        ),
+    ),
+    (
+        "metadata.labels",
+        {"no key": "x"},
+        (
+            "metadata.labels[no key]: is not allowed here; expected a label or annotation key, "
+            "such as example.org/name"
+        ),
     ),
     (
         "spec.schemes",
@@ -162,7 +195,7 @@ CASES: list[tuple[str, Any, str]] = [
         -1,
         (
             "metadata.generation: -1 is not allowed; expected a whole number from 0 to "
-            "9223372036854775807"
+            "9007199254740992"
         ),
     ),
     (
@@ -206,7 +239,7 @@ def test_bare_off_is_explained() -> None:
     written = json.dumps(put(pool(), "spec.regions.0.state", "OFF")).replace('"OFF"', "Off")
     assert first_problem(written) == (
         "pool.yaml:1: MiningPool/alpha: spec.regions[0].state: YAML reads Off as false; expected "
-        'one of Active, Off: write "Off" in quotes'
+        'one of Active, Drain, Off: write "Off" in quotes'
     )
 
 

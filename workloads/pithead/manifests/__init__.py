@@ -6,10 +6,17 @@ allowed. Touches nothing but the files that it is told to read: no service, no
 process configuration, no node, no API server.
 """
 
-from pithead.manifests.amounts import AmountError, base_units, ppm_of_factor, ppm_of_percent
+from pithead.manifests.amounts import (
+    AmountError,
+    base_units,
+    hashrate_text,
+    ppm_of_factor,
+    ppm_of_percent,
+)
 from pithead.manifests.base import API_VERSION, GROUP, VERSION
 from pithead.manifests.changes import FieldChange, changes, refused_changes
-from pithead.manifests.conditions import Condition, set_condition
+from pithead.manifests.cluster_checks import check_hubs
+from pithead.manifests.conditions import Condition, conditions_of, set_condition
 from pithead.manifests.endpoint import CoinEndpoint
 from pithead.manifests.errors import ManifestErrors, Problem
 from pithead.manifests.fields import Change
@@ -17,6 +24,7 @@ from pithead.manifests.loader import load_manifests, parse_manifests
 from pithead.manifests.objects import Credentials, Manifests, demo_hashrates
 from pithead.manifests.pool import MiningPool
 from pithead.manifests.scheme import RewardScheme, canonical_parameters, revision_of
+from pithead.manifests.served import Served, manifests_from_objects, wanted_secrets
 
 __all__ = [
     "API_VERSION",
@@ -33,15 +41,21 @@ __all__ = [
     "MiningPool",
     "Problem",
     "RewardScheme",
+    "Served",
     "base_units",
     "canonical_parameters",
     "changes",
+    "check_hubs",
+    "conditions_of",
     "demo_hashrates",
+    "hashrate_text",
     "load_manifests",
+    "manifests_from_objects",
     "parse_manifests",
     "ppm_of_factor",
     "ppm_of_percent",
     "refused_changes",
     "revision_of",
     "set_condition",
+    "wanted_secrets",
 ]

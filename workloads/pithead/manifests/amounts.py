@@ -44,3 +44,16 @@ def ppm_of_factor(text: str) -> int:
 def difficulty(text: str) -> Decimal:
     """A share difficulty as the exact decimal that was written."""
     return Decimal(text)
+
+
+_HASH_UNITS = ("H/s", "kH/s", "MH/s", "GH/s", "TH/s", "PH/s", "EH/s", "ZH/s")
+
+
+def hashrate_text(hashes_per_second: int) -> str:
+    """A hash rate with three digits, cut and not rounded: 1234567890 is `1.23 GH/s`."""
+    thousands = min((len(str(hashes_per_second)) - 1) // 3, len(_HASH_UNITS) - 1)
+    unit = 1000**thousands
+    whole, rest = divmod(hashes_per_second, unit)
+    places = max(0, 3 - len(str(whole)))
+    fraction = str(rest).rjust(3 * thousands, "0")[:places].rstrip("0") if thousands else ""
+    return f"{whole}{'.' if fraction else ''}{fraction} {_HASH_UNITS[thousands]}"

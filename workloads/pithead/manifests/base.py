@@ -3,7 +3,7 @@
 A `Rule` holds one condition twice: as CEL for the API server and as Python for
 everybody else. Its Python form returns the places that break it, so an error
 points at the guilty item and not at the whole object. Keyed lists (a model
-with `LIST_KEY`) are unique by that key on both sides.
+with `LIST_KEY`) are unique by that key on both sides, lists of texts are sets.
 """
 
 from collections.abc import Callable, Iterable
@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from pydantic.alias_generators import to_camel
 from pydantic_core import PydanticCustomError
 
-from pithead.manifests.fields import Generation, Name, Text
+from pithead.manifests.fields import Generation, LabelKey, Name, SecretName, Text
 
 GROUP = "pithead.dev"
 VERSION = "v1alpha1"
@@ -33,7 +33,7 @@ class Rule:
     message: str
     """What is wrong and what is allowed."""
     field: str
-    """The field that the API server names in its answer."""
+    """The field that the API server names in its answer; dots lead into structures."""
     broken: Callable[[Any], Iterable[Path]]
     """The places that break the rule; none when it holds."""
 
@@ -74,15 +74,17 @@ class Shape(BaseModel):
         problems: list[tuple[Path, str]] = []
         for name, field in type(self).model_fields.items():
             items = getattr(self, name)
-            if not isinstance(items, tuple) or not items or not isinstance(items[0], Shape):
+            if not isinstance(items, tuple) or not items:
                 continue
-            key = type(items[0]).LIST_KEY
+            key = type(items[0]).LIST_KEY if isinstance(items[0], Shape) else ""
             seen: set[object] = set()
             for index, item in enumerate(items):
-                value = getattr(item, key)
+                value = getattr(item, key) if key else item
                 if value in seen:
-                    where: Path = (field.alias or name, index, key)
-                    problems.append((where, f"{value} appears twice; each {key} is given once"))
+                    where: Path = (field.alias or name, index)
+                    where = (*where, key) if key else where
+                    what = f"each {key} is given once" if key else "each is given once"
+                    problems.append((where, f"{value} appears twice; {what}"))
                 seen.add(value)
         return problems
 
@@ -94,11 +96,11 @@ class Reference(Shape):
     """Name of the object."""
 
 
-LabelKey = Annotated[
-    str, Text(r"^[A-Za-z0-9][A-Za-z0-9_./-]{0,316}$", 317, "a label or annotation key")
-]
-ANNOTATION_LENGTH_MAX = 4096
-"""Ours are short; foreign tools keep whole objects in theirs, which the loader drops."""
+class SecretReference(Shape):
+    """A Secret of the same namespace; which keys it holds stands at the field that refers to it."""
+
+    name: SecretName
+    """Name of the Secret."""
 
 
 class Metadata(Shape):

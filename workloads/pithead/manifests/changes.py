@@ -1,8 +1,10 @@
 """Answers for what a change of a spec costs: which fields differ and of which kind each is.
 
 A field marked with a `Change` is compared as a whole; an unmarked one is a
-structure that is gone into. Lists with a key are matched by it: what both have
-is gone into, what only one has is a change of the list.
+structure that is gone into. A structure that is marked and whose fields are
+marked too is gone into when both specs have it; its own mark is the cost of
+giving or removing it. Lists with a key are matched by it: what both have is
+gone into, what only one has is a change of the list.
 """
 
 from collections.abc import Iterator
@@ -12,7 +14,7 @@ from typing import Any, get_args
 from pydantic.fields import FieldInfo
 
 from pithead.manifests.base import Path, Shape
-from pithead.manifests.fields import Change
+from pithead.manifests.fields import Change, OnlyGrows, Runtime
 
 
 @dataclass(frozen=True)
@@ -28,6 +30,16 @@ class FieldChange:
 def change_of(field: FieldInfo) -> Change | None:
     """The mark of a field, or None when it is a structure that is gone into."""
     return next((each for each in field.metadata if isinstance(each, Change)), None)
+
+
+def runtime_of(field: FieldInfo) -> Runtime | None:
+    """The only runtime that reads a field, or None when both do."""
+    return next((each for each in field.metadata if isinstance(each, Runtime)), None)
+
+
+def only_grows(field: FieldInfo) -> bool:
+    """Whether a number may be raised and never lowered."""
+    return any(isinstance(each, OnlyGrows) for each in field.metadata)
 
 
 def shape_of(field: FieldInfo) -> type[Shape] | None:
@@ -66,16 +78,23 @@ def _changes(old: Shape, new: Shape, path: Path) -> Iterator[FieldChange]:
         item = item_of(field)
         if before == after:
             continue
+        shape = shape_of(field)
         if mark is not None and item is not None and item.LIST_KEY:
             yield from _list_changes(before, after, here, mark, item.LIST_KEY)
+        elif shape is not None and before and after and _has_marks(shape):
+            yield from _changes(before, after, here)
         elif mark is not None:
-            yield FieldChange(here, mark, before, after)
+            lowered = only_grows(field) and after < before
+            yield FieldChange(here, Change.IMMUTABLE if lowered else mark, before, after)
         else:
-            shape = shape_of(field)
             if shape is None:
                 raise TypeError(f"{type(old).__name__}.{name} is neither marked nor a structure")
             # An absent structure stands for its defaults.
             yield from _changes(before or shape(), after or shape(), here)
+
+
+def _has_marks(shape: type[Shape]) -> bool:
+    return any(change_of(field) for field in shape.model_fields.values())
 
 
 def _list_changes(

@@ -1,16 +1,15 @@
 """Answers for what only all objects together can show: references, clashes, what a coin allows.
 
 Each check takes the objects that validated and returns problems at their
-places. Rules of the one-machine runtime stand here too, because this is where
-manifests are read from files: one namespace, one active region a pool, one
-wallet a chain. An object that did not validate still counts as named, so that
-one mistake is reported once.
+places. `check_common` holds on one machine and in a cluster; `check` adds the
+rules of the one-machine runtime: one namespace, one region a pool, ports that
+do not clash. Where objects disagree, the first one given is right. An object
+that did not validate still counts as named, so that one mistake is reported
+once.
 """
 
-import ipaddress
 from collections.abc import Iterator
 from itertools import chain, combinations
-from urllib.parse import urlsplit
 
 from pithead.coins.params import ChainParams
 from pithead.coins.registry import BrokenCoin, UnknownCoin, chain_params, coin_names
@@ -28,24 +27,39 @@ WEIGHT_MAX = 2**53
 
 BUILT_IN_HOST = "127.0.0.1"
 
+REFERENCE_MISSING = "ReferenceMissing"
+"""Reason of a problem: an object that is referred to is not there."""
+CONFLICT = "Conflict"
+"""Reason of a problem: two objects say what cannot hold together."""
+
 
 def check(objects: Objects, *, complete: bool) -> list[Problem]:
     """Every problem between objects; `complete` when each of them validated by itself."""
     found = [
         *_repeated_names(objects),
         *_namespaces(objects),
-        *chain.from_iterable(_endpoint(each, objects) for each in objects.endpoints),
-        *_repeated_chains(objects),
-        *chain.from_iterable(_pool(each, objects) for each in objects.pools),
-        *_repeated_pool_ids(objects),
+        *check_common(objects),
+        *chain.from_iterable(_secrets(each, objects) for each in objects.endpoints),
+        *chain.from_iterable(_one_region(each) for each in objects.pools),
+        *chain.from_iterable(_annotations(each) for each in objects.pools),
         *_ports(objects),
-        *_payouts(objects),
     ]
     if complete and not objects.pools:
         first = _everything(objects)[0]
         what = "no MiningPool is given; at least one is needed beside the other kinds"
         found.append(Problem(first.document.file, 0, "", "", what))
     return found
+
+
+def check_common(objects: Objects) -> list[Problem]:
+    """Every problem between objects that is one on either runtime."""
+    return [
+        *chain.from_iterable(_chain(each) for each in objects.endpoints),
+        *_repeated_chains(objects),
+        *chain.from_iterable(_pool(each, objects) for each in objects.pools),
+        *_repeated_pool_ids(objects),
+        *_payouts(objects),
+    ]
 
 
 def _everything(objects: Objects) -> tuple[Located[object], ...]:
@@ -83,7 +97,7 @@ def params_of(endpoint: CoinEndpoint) -> ChainParams | None:
         return None
 
 
-def _endpoint(each: Located[CoinEndpoint], objects: Objects) -> Iterator[Problem]:
+def _chain(each: Located[CoinEndpoint]) -> Iterator[Problem]:
     spec = each.value.spec
     try:
         chain_params(spec.coin, spec.network)
@@ -95,17 +109,12 @@ def _endpoint(each: Located[CoinEndpoint], objects: Objects) -> Iterator[Problem
         )
     except BrokenCoin as error:
         yield each.problem(("spec", "coin"), f"{cut(str(error))}; install the coin again")
+
+
+def _secrets(each: Located[CoinEndpoint], objects: Objects) -> Iterator[Problem]:
     secrets = {secret.name: secret for secret in objects.secrets}
-    for index, node in enumerate(spec.nodes):
+    for index, node in enumerate(each.value.spec.nodes):
         at: Path = ("spec", "nodes", index)
-        try:
-            port = urlsplit(node.url).port
-        except ValueError:
-            port = None
-        if port is None:
-            yield each.problem(
-                (*at, "url"), "the port is not allowed; expected one from 1 to 65535"
-            )
         wanted = node.credentials_secret_ref.name
         where = (*at, "credentialsSecretRef", "name")
         if wanted in secrets:
@@ -134,8 +143,9 @@ def _repeated_chains(objects: Objects) -> Iterator[Problem]:
             # Balances are kept by chain: two wallets would both pay the same ones.
             yield each.problem(
                 ("spec", "network"),
-                f"{spec.coin}/{spec.network} is already {first.label} ({first.place}); "
+                f"{spec.coin}/{spec.network} is already {first.named}; "
                 "one wallet pays a chain: put all its nodes into one CoinEndpoint",
+                CONFLICT,
             )
 
 
@@ -146,31 +156,27 @@ def _pool(each: Located[MiningPool], objects: Objects) -> Iterator[Problem]:
     wanted = spec.coin_endpoint_ref.name
     if wanted not in endpoints and ("CoinEndpoint", wanted) not in objects.named:
         where: Path = ("spec", "coinEndpointRef", "name")
-        yield each.problem(where, _dangling("CoinEndpoint", wanted, endpoints))
+        what = _dangling("CoinEndpoint", wanted, endpoints)
+        yield each.problem(where, what, REFERENCE_MISSING)
     for index, offered in enumerate(spec.schemes):
         if offered.name not in schemes and ("RewardScheme", offered.name) not in objects.named:
             where = ("spec", "schemes", index, "name")
-            yield each.problem(where, _dangling("RewardScheme", offered.name, schemes))
-    for index, listener in enumerate(spec.listeners):
-        try:
-            ipaddress.ip_address(listener.host)
-        except ValueError:
-            yield each.problem(
-                ("spec", "listeners", index, "host"),
-                f"{listener.host} is not an address; expected an IPv4 or IPv6 address of this "
-                "machine, such as 0.0.0.0 or 127.0.0.1",
-            )
-    active = [index for index, region in enumerate(spec.regions) if region.state == "Active"]
-    for index in active[1:]:
-        yield each.problem(
-            ("spec", "regions", index, "state"),
-            f"{spec.regions[index].id} is Active beside {spec.regions[active[0]].id}; one machine "
-            'runs one region of a pool: give the others state "Off"',
-        )
-    yield from _annotations(each)
+            what = _dangling("RewardScheme", offered.name, schemes)
+            yield each.problem(where, what, REFERENCE_MISSING)
     params = params_of(endpoints[wanted]) if wanted in endpoints else None
     if params is not None:
         yield from _coin_rules(each, params)
+
+
+def _one_region(each: Located[MiningPool]) -> Iterator[Problem]:
+    regions = each.value.spec.regions
+    local = [regions.index(region) for region in each.value.local_regions]
+    for index in local[1:]:
+        yield each.problem(
+            ("spec", "regions", index, "state"),
+            f"{regions[index].id} is Active beside {regions[local[0]].id}; one machine "
+            'runs one region of a pool: give the others state "Off"',
+        )
 
 
 def _coin_rules(each: Located[MiningPool], params: ChainParams) -> Iterator[Problem]:
@@ -230,8 +236,9 @@ def _repeated_pool_ids(objects: Objects) -> Iterator[Problem]:
         if first is not each and first.label != each.label:
             yield each.problem(
                 ("spec", "poolId"),
-                f"{each.value.pool_id} is the poolId of {first.label} ({first.place}) too; "
+                f"{each.value.pool_id} is the poolId of {first.named} too; "
                 "each pool has books of its own: give another",
+                CONFLICT,
             )
 
 
@@ -245,7 +252,7 @@ def _ports(objects: Objects) -> Iterator[Problem]:
             path: Path = ("spec", "devchain", "rpcPort")
             taken.append((BUILT_IN_HOST, port, endpoint, path))  # type: ignore[arg-type]
     for pool in objects.pools:
-        if all(region.state != "Active" for region in pool.value.spec.regions):
+        if not pool.value.local_regions:
             continue
         for index, listener in enumerate(pool.value.spec.listeners):
             path = ("spec", "listeners", index, "port")
@@ -253,9 +260,7 @@ def _ports(objects: Objects) -> Iterator[Problem]:
     for (host_a, port_a, a, _), (host_b, port_b, b, path_b) in combinations(taken, 2):
         # Two ports of one pool are that pool's own broken rule, two of its copies that copy's.
         if a.label != b.label and port_a == port_b and _overlap(host_a, host_b):
-            yield b.problem(
-                path_b, f"port {port_b} is taken by {a.label} ({a.place}); give each its own"
-            )
+            yield b.problem(path_b, f"port {port_b} is taken by {a.named}; give each its own")
 
 
 def _overlap(a: str, b: str) -> bool:
@@ -266,7 +271,7 @@ def _overlap(a: str, b: str) -> bool:
 def _payouts(objects: Objects) -> Iterator[Problem]:
     """Pools on one CoinEndpoint share its wallet and one schedule."""
     first_of: dict[str, Located[MiningPool]] = {}
-    for each in sorted(objects.pools, key=lambda pool: pool.name):
+    for each in objects.pools:
         spec = each.value.spec
         first = first_of.setdefault(spec.coin_endpoint_ref.name, each)
         ours, theirs = spec.payouts, first.value.spec.payouts
@@ -277,6 +282,7 @@ def _payouts(objects: Objects) -> Iterator[Problem]:
                 yield each.problem(
                     ("spec", "payouts", field.alias or name),
                     f"{shown(getattr(ours, name))} differs from {shown(getattr(theirs, name))} of "
-                    f"{first.label} ({first.place}); payouts belong to the wallet of CoinEndpoint "
+                    f"{first.named}; payouts belong to the wallet of CoinEndpoint "
                     f"{spec.coin_endpoint_ref.name}: give its pools the same",
+                    CONFLICT,
                 )

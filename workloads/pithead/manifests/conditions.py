@@ -4,10 +4,11 @@ Conditions follow the Kubernetes convention, so that `kubectl wait` and kstatus
 understand them. Time is an argument.
 """
 
+from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import Field, ValidationError
 
 from pithead.manifests.base import Shape
 from pithead.manifests.fields import Generation, Text
@@ -18,6 +19,18 @@ RECONCILING = "Reconciling"
 """True while a change is being carried out."""
 STALLED = "Stalled"
 """True when only a change of the spec or of its surroundings can help; the message says which."""
+SYNCED = "Synced"
+"""Of a CoinEndpoint: an active node has the whole chain."""
+NODES_HEALTHY = "NodesHealthy"
+"""Of a CoinEndpoint: every node answers and follows the chain."""
+WALLET_READY = "WalletReady"
+"""Of a CoinEndpoint: the wallet is there and has given its script."""
+STREAM_READY = "StreamReady"
+"""Of a MiningPool: topics are there, and edges can write to them."""
+PAYOUTS_READY = "PayoutsReady"
+"""Of a MiningPool: the last payout run did what it was to do."""
+REACHABLE = "Reachable"
+"""Of a region: the API server of its cluster answers."""
 
 MESSAGE_LENGTH_MAX = 1024
 
@@ -83,3 +96,19 @@ def set_condition(
         observed_generation=generation,
     )
     return tuple(before[key] for key in sorted(before))
+
+
+def conditions_of(value: Mapping[str, Any]) -> tuple[Condition, ...]:
+    """The conditions in the status of an object from the API server.
+
+    What another release wrote and this one cannot read is left out.
+    """
+    status = value.get("status")
+    given = status.get("conditions") if isinstance(status, Mapping) else None
+    found = []
+    for each in given if isinstance(given, list) else ():
+        try:
+            found.append(Condition.model_validate(each, by_alias=True, by_name=False))
+        except ValidationError:
+            continue
+    return tuple(found)

@@ -13,7 +13,8 @@ from typing import Any
 import yaml
 
 from pithead.manifests.base import GROUP, VERSION, Shape
-from pithead.manifests.changes import change_of, item_of, shape_of
+from pithead.manifests.changes import change_of, item_of, only_grows, shape_of
+from pithead.manifests.conditions import READY, SYNCED, WALLET_READY
 from pithead.manifests.endpoint import CoinEndpoint
 from pithead.manifests.fields import ALLOWED, Change
 from pithead.manifests.pool import MiningPool
@@ -21,29 +22,36 @@ from pithead.manifests.scheme import RewardScheme
 
 INT32_MAX = 2**31 - 1
 
-_READY = {
-    "name": "Ready",
-    "type": "string",
-    "jsonPath": '.status.conditions[?(@.type=="Ready")].status',
-}
-_AGE = {"name": "Age", "type": "date", "jsonPath": ".metadata.creationTimestamp"}
-
 
 def _column(name: str, path: str, **more: Any) -> dict[str, Any]:
     return {"name": name, "type": "string", "jsonPath": path, **more}
 
 
+def _condition(name: str, type: str, field: str = "status", **more: Any) -> dict[str, Any]:
+    return _column(name, f'.status.conditions[?(@.type=="{type}")].{field}', **more)
+
+
+_READY = _condition("Ready", READY)
+_REASON = _condition("Reason", READY, "reason")
+_MESSAGE = _condition("Message", READY, "message", priority=1)
+_AGE = {"name": "Age", "type": "date", "jsonPath": ".metadata.creationTimestamp"}
+
+# kubectl shows one value a column, so lists have a text or a number of their own in the status.
 KINDS: dict[type[Shape], dict[str, Any]] = {
     MiningPool: {
         "plural": "miningpools",
         "short": "mp",
         "columns": [
             _column("Coin", ".spec.coinEndpointRef.name"),
-            _column("Scheme", ".spec.schemes[*].name"),
-            _column("Threshold", ".spec.payouts.threshold", priority=1),
-            _column("Pool-Id", ".status.poolId", priority=1),
             _READY,
+            _column("Regions", ".status.regionsReady"),
+            _column("Connections", ".status.connections", type="integer"),
+            _column("Hashrate", ".status.hashrate"),
+            _REASON,
             _AGE,
+            _column("Pool-Id", ".status.poolId", priority=1),
+            _column("Threshold", ".spec.payouts.threshold", priority=1),
+            _MESSAGE,
         ],
     },
     CoinEndpoint: {
@@ -52,20 +60,28 @@ KINDS: dict[type[Shape], dict[str, Any]] = {
         "columns": [
             _column("Coin", ".spec.coin"),
             _column("Network", ".spec.network"),
-            _column("Nodes", ".spec.nodes[*].name", priority=1),
+            _column("Height", ".status.height", type="integer"),
+            _condition("Synced", SYNCED),
+            _condition("Wallet", WALLET_READY),
             _READY,
+            _REASON,
             _AGE,
+            _column("Nodes", ".status.nodesReachable", priority=1),
+            _MESSAGE,
         ],
     },
     RewardScheme: {
         "plural": "rewardschemes",
-        "short": "rs",
+        "short": "rws",
         "columns": [
             _column("Method", ".spec.method"),
             _column("Fee-Percent", ".spec.feePercent"),
-            _column("Revision", ".status.revision", priority=1),
+            _column("Used-By", ".status.users"),
             _READY,
+            _REASON,
             _AGE,
+            _column("Revision", ".status.revision", priority=1),
+            _MESSAGE,
         ],
     },
 }
@@ -142,10 +158,18 @@ def _object(shape: type[Shape], raw: dict[str, Any], definitions: dict[str, Any]
     for name, field in shape.model_fields.items():
         alias = field.alias or name
         node = _node(raw["properties"][alias], field, definitions)
+        inner = shape_of(field)
         if isinstance(field.default_factory, type) and issubclass(field.default_factory, Shape):
             node["default"] = {}
+        always = alias in required or "default" in node
+        if inner is not None and change_of(field) is None and not always:
+            rules += _rules_of_absent(alias, node)
+        if only_grows(field):
+            node["x-kubernetes-validations"] = [
+                {"rule": "self >= oldSelf", "message": f"{alias} can be raised, not lowered"}
+            ]
         if change_of(field) is Change.IMMUTABLE and name != shape.LIST_KEY:
-            if alias in required or "default" in node:
+            if always:
                 node["x-kubernetes-validations"] = [
                     {"rule": "self == oldSelf", "message": f"{alias} is immutable"}
                 ]
@@ -168,6 +192,25 @@ def _object(shape: type[Shape], raw: dict[str, Any], definitions: dict[str, Any]
     return schema
 
 
+def _rules_of_absent(alias: str, node: dict[str, Any]) -> list[dict[str, str]]:
+    """Move the rules of immutable fields out of a structure that may be absent.
+
+    An absent structure stands for its defaults, and inside it the API server compares nothing
+    while it comes or goes.
+    """
+    rules = []
+    for name, inner in node["properties"].items():
+        if inner.pop("x-kubernetes-validations", None) is None:
+            continue
+        new, old = (
+            f"(has({each}.{alias}) ? {each}.{alias}.{name} : {inner['default']})"
+            for each in ("self", "oldSelf")
+        )
+        message = f"{name} is immutable"
+        rules.append({"rule": f"{new} == {old}", "message": message, "fieldPath": f".{alias}"})
+    return rules
+
+
 def _node(raw: dict[str, Any], field: Any, definitions: dict[str, Any]) -> dict[str, Any]:
     """One field's schema: optional unions folded, references unfolded, bounds kept."""
     flat = dict(raw)
@@ -185,6 +228,8 @@ def _node(raw: dict[str, Any], field: Any, definitions: dict[str, Any]) -> dict[
         raw_item = definitions[flat["items"]["$ref"].rpartition("/")[2]]
         flat["items"] = _object(item, raw_item, definitions)
         flat |= {"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": [item.LIST_KEY]}
+    elif flat.get("type") == "array":
+        flat["x-kubernetes-list-type"] = "set"
     if "const" in flat:
         flat["enum"] = [flat.pop("const")]
     if flat.get("type") == "integer":

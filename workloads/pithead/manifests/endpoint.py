@@ -9,29 +9,28 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, Strict
 
-from pithead.manifests.base import API_VERSION, Metadata, Path, Rule, Shape
+from pithead.manifests.base import API_VERSION, Metadata, Path, Rule, SecretReference, Shape
 from pithead.manifests.conditions import Conditions
 from pithead.manifests.fields import (
     Change,
     CoinName,
+    Count,
     Generation,
+    Height,
     Name,
     NetworkName,
     NodeUrl,
     Port,
-    SecretName,
+    Runtime,
+    ShortText,
+    Switch,
     WalletName,
 )
 
 BUILT_IN_COIN = "devchain"
 """The coin whose node `pithead up` brings along."""
-
-
-class SecretReference(Shape):
-    """A Secret of the same namespace with the keys username and password."""
-
-    name: SecretName
-    """Name of the Secret."""
+NAME_MAX = 32
+"""Characters of `<name>` in the Job `pithead-wire-wallet-<name>-<hash>`, at most 63."""
 
 
 class CoinNode(Shape):
@@ -59,6 +58,9 @@ class Wallet(Shape):
     """node: a wallet inside the coin node, made there when it is missing."""
     name: Annotated[WalletName, Change.IMMUTABLE] = "pool"
     """Name of the wallet in the node."""
+    credentials_secret_ref: Annotated[SecretReference | None, Change.LIVE, Runtime.CLUSTER] = None
+    """Secret with the RPC user that may spend, keys username and password; required in a cluster,
+    where the users of nodes go to every region and must not spend. It never leaves the hub."""
 
 
 class BuiltInNode(Shape):
@@ -89,7 +91,7 @@ class CoinEndpointSpec(Shape):
         int, Strict(), Field(ge=100, le=60_000), Change.ROLLING
     ] = 500
     """How often a node's tip is polled beneath the long poll."""
-    devchain: BuiltInNode | None = None
+    devchain: Annotated[BuiltInNode | None, Runtime.MACHINE] = None
     """Parameters of the built-in node; only for coin devchain without nodes."""
 
     @staticmethod
@@ -106,6 +108,12 @@ class CoinEndpointSpec(Shape):
     def _foreign_devchain(spec: "CoinEndpointSpec") -> Iterator[Path]:
         if spec.devchain is not None and (spec.coin != BUILT_IN_COIN or spec.nodes):
             yield ("devchain",)
+
+    @staticmethod
+    def _wallet_shared(spec: "CoinEndpointSpec") -> Iterator[Path]:
+        secret = spec.wallet.credentials_secret_ref
+        if secret in [node.credentials_secret_ref for node in spec.nodes]:
+            yield ("wallet", "credentialsSecretRef", "name")
 
     RULES: ClassVar[tuple[Rule, ...]] = (
         Rule(
@@ -127,7 +135,36 @@ class CoinEndpointSpec(Shape):
             "devchain",
             _foreign_devchain,
         ),
+        Rule(
+            "!has(self.wallet.credentialsSecretRef) || self.nodes.all(n, "
+            "n.credentialsSecretRef.name != self.wallet.credentialsSecretRef.name)",
+            "a node uses this Secret too, and what nodes use goes to every region; give the "
+            "wallet a user and a Secret of its own",
+            "wallet.credentialsSecretRef.name",
+            _wallet_shared,
+        ),
     )
+
+
+class NodeStatus(Shape):
+    """What edges last saw of a node."""
+
+    LIST_KEY = "name"
+
+    name: Name
+    """Name of the node."""
+    height: Height = 0
+    """Height of its tip."""
+    headers: Height | None = None
+    """Height of the best header that it knows; above height while it catches up."""
+    active: Switch = False
+    """Whether some edge takes its templates."""
+    reachable: Switch = False
+    """Whether it answered an edge the last time."""
+    latency_milliseconds: Count | None = None
+    """Time of its last answer; the slowest of all edges."""
+    error: ShortText = ""
+    """What was wrong the last time."""
 
 
 class CoinEndpointStatus(Shape):
@@ -135,8 +172,14 @@ class CoinEndpointStatus(Shape):
 
     observed_generation: Generation = 0
     """Generation of the spec that was observed."""
+    height: Height | None = None
+    """Height of the chain, the highest of all nodes."""
+    nodes_reachable: ShortText = ""
+    """Nodes that answer, of all nodes, such as 1/2."""
+    nodes: Annotated[tuple[NodeStatus, ...], Field(max_length=8)] = ()
+    """What was last seen of each node."""
     conditions: Conditions = ()
-    """Ready, Reconciling, Stalled."""
+    """Ready, Reconciling, Stalled, Synced, NodesHealthy, WalletReady."""
 
 
 class CoinEndpoint(Shape):
@@ -152,3 +195,17 @@ class CoinEndpoint(Shape):
     """What is wanted."""
     status: CoinEndpointStatus | None = None
     """What was last observed; written by Pithead."""
+
+    @staticmethod
+    def _name_too_long(endpoint: "CoinEndpoint") -> Iterator[Path]:
+        if len(endpoint.metadata.name) > NAME_MAX:
+            yield ("metadata", "name")
+
+    RULES: ClassVar[tuple[Rule, ...]] = (
+        Rule(
+            f"size(self.metadata.name) <= {NAME_MAX}",
+            f"the name holds more than {NAME_MAX} characters; Jobs named after it would not fit",
+            "metadata.name",
+            _name_too_long,
+        ),
+    )

@@ -34,6 +34,8 @@ class Problem:
     path: str
     """Field, such as spec.listeners[0].port, or empty when the object as a whole is meant."""
     message: str
+    reason: str = "Invalid"
+    """One CamelCase word for programs; becomes the reason of a condition in a cluster."""
 
     def __str__(self) -> str:
         place = f"{self.file}:{self.line}" if self.line else self.file

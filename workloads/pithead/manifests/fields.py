@@ -28,6 +28,22 @@ class Change(StrEnum):
     """Refused: the books or the log depend on it. Make a new object instead."""
 
 
+class Runtime(StrEnum):
+    """Which runtime reads a field; a field without this mark is read by both."""
+
+    CLUSTER = "cluster"
+    """`pithead up` accepts the field and ignores it."""
+    MACHINE = "one machine"
+    """The operator accepts the field and ignores it."""
+
+
+class OnlyGrows:
+    """Mark of a number that may be raised; to lower it is refused as an immutable change is."""
+
+
+ONLY_GROWS = OnlyGrows()
+
+
 @dataclass(frozen=True)
 class Text:
     """A string of one pattern, bounded in length."""
@@ -127,12 +143,32 @@ RegionId = Annotated[
 ListenerName = Annotated[
     str,
     Text(
-        r"^[a-z]([a-z0-9-]{0,13}[a-z0-9])?$",
+        r"^[a-z]([a-z0-9]|-[a-z0-9])*$",
         15,
-        "1 to 15 lower-case letters, digits and inner hyphens, a letter first",
+        "1 to 15 lower-case letters, digits and single inner hyphens, a letter first",
     ),
 ]
-"""Fifteen characters, because Kubernetes names ports so."""
+"""Fifteen characters and single hyphens, because Kubernetes names ports so."""
+
+ClusterName = Annotated[
+    str,
+    Text(
+        r"^[a-z]([a-z0-9-]{0,38}[a-z0-9])?$",
+        40,
+        "1 to 40 lower-case letters, digits and inner hyphens, a letter first",
+    ),
+]
+"""Value of the label by which the kubeconfig Secret of a cluster is found."""
+
+_LABEL = r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?"
+Hostname = Annotated[
+    str,
+    Text(
+        rf"^({_LABEL}\.)+[a-z]([a-z0-9-]{{0,61}}[a-z0-9])?$",
+        253,
+        "a full DNS name in lower case, such as eu.pool.example.org",
+    ),
+]
 
 CoinName = Annotated[
     str,
@@ -146,13 +182,33 @@ WalletName = Annotated[
     str,
     Text(r"^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$", 64, "1 to 64 letters, digits, _ and -"),
 ]
+_HOST = r"([A-Za-z0-9]([A-Za-z0-9.-]{0,251}[A-Za-z0-9])?|\[[0-9A-Fa-f:.]{2,45}\])"
+_PORT = r"([1-9][0-9]{0,3}|[1-5][0-9]{4}|6[0-4][0-9]{3}|65[0-4][0-9]{2}|655[0-2][0-9]|6553[0-5])"
 NodeUrl = Annotated[
     str,
     Text(
-        r"^http://([A-Za-z0-9]([A-Za-z0-9.-]{0,251}[A-Za-z0-9])?|\[[0-9A-Fa-f:.]{2,45}\])"
-        r":[1-9][0-9]{0,4}$",
+        rf"^http://{_HOST}:{_PORT}$",
         300,
         "http://HOST:PORT, without a user, password or path (they come from the Secret)",
+    ),
+]
+HostPort = Annotated[
+    str, Text(rf"^{_HOST}:{_PORT}$", 300, "HOST:PORT, such as kafka.example.org:9092")
+]
+ServerName = Annotated[
+    str,
+    Text(
+        r"^([A-Za-z0-9]([A-Za-z0-9.-]{0,251}[A-Za-z0-9])?|[0-9A-Fa-f:]{2,39})$",
+        253,
+        "a DNS name or an address, without a port",
+    ),
+]
+DatabaseName = Annotated[
+    str,
+    Text(
+        r"^[a-z_][a-z0-9_]{0,62}$",
+        63,
+        "1 to 63 lower-case letters, digits and underscores, no digit first",
     ),
 ]
 Host = Annotated[
@@ -213,6 +269,46 @@ Difficulty = Annotated[
     ),
 ]
 
+LABEL_KEY_ALLOWED = "a label or annotation key, such as example.org/name"
+LabelKey = Annotated[str, Text(r"^[A-Za-z0-9][A-Za-z0-9_./-]{0,316}$", 317, LABEL_KEY_ALLOWED)]
+AnnotationValue = Annotated[
+    str, Text(r"^[\s\S]*$", 1024, "a text of at most 1024 characters, in quotes")
+]
+
+
+def _cron_field(number: str) -> str:
+    """Build the pattern of one field of a schedule: lists of *, N, N-M, each perhaps with /STEP."""
+    item = rf"(\*|({number})(-({number}))?)(/[1-9][0-9]?)?"
+    return f"{item}(,{item})*"
+
+
+CronSchedule = Annotated[
+    str,
+    Text(
+        "^"
+        + " ".join(
+            map(
+                _cron_field,
+                (
+                    "[1-5]?[0-9]",
+                    "1?[0-9]|2[0-3]",
+                    "[1-9]|[12][0-9]|3[01]",
+                    "[1-9]|1[0-2]",
+                    "[0-6]",
+                ),
+            )
+        )
+        + "$",
+        100,
+        'five cron fields of numbers, one space between, such as "0 * * * *" for every full hour',
+    ),
+]
+
 Switch = Annotated[bool, Strict()]
 Port = Annotated[int, Strict(), Field(ge=1, le=65535)]
-Generation = Annotated[int, Strict(), Field(ge=0, le=2**63 - 1)]
+# API servers read bounds as floats, and refuse a CRD with one that a float cannot hold.
+Generation = Annotated[int, Strict(), Field(ge=0, le=2**53)]
+Count = Annotated[int, Strict(), Field(ge=0, le=2**31 - 1)]
+Height = Annotated[int, Strict(), Field(ge=0, le=2**31 - 1)]
+ShortText = Annotated[str, Text(r"^[\s\S]*$", 256, "at most 256 characters")]
+"""A text of a status."""

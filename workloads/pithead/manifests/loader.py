@@ -53,7 +53,7 @@ def _manifests(documents: list[Document], problems: list[Problem]) -> Manifests:
     if problems:
         unique = dict.fromkeys(problems)
         raise ManifestErrors(sorted(unique, key=lambda p: (order.get(p.file, -1), p.file, p.line)))
-    return objects.manifests()
+    return objects.manifests(objects.pools[0].namespace)
 
 
 def _files(paths: Sequence[Path], problems: list[Problem]) -> list[Path]:

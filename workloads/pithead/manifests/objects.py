@@ -51,15 +51,20 @@ class Located(Generic[ValueT]):
     namespace: str
     name: str
 
-    def problem(self, path: Path, message: str) -> Problem:
+    def problem(self, path: Path, message: str, reason: str = "Invalid") -> Problem:
         """What is wrong at `path` of this object."""
         line = self.document.line(path)
-        return Problem(self.document.file, line, self.label, path_text(path), message)
+        return Problem(self.document.file, line, self.label, path_text(path), message, reason)
 
     @property
     def place(self) -> str:
         """file:line of the object."""
         return f"{self.document.file}:{self.document.line(())}"
+
+    @property
+    def named(self) -> str:
+        """The object as another one's problem names it, with its place when it is from a file."""
+        return f"{self.label} ({self.place})" if self.document.file else self.label
 
 
 @dataclass
@@ -73,7 +78,7 @@ class Objects:
     named: set[tuple[str, str]] = field(default_factory=set)
     """Kind and name of every object, also of those that did not validate."""
 
-    def manifests(self) -> "Manifests":
+    def manifests(self, namespace: str) -> "Manifests":
         """The objects as the runtime wants them; all checks have passed."""
         secrets = {each.name: each.value.values for each in self.secrets}
         used = {
@@ -82,7 +87,7 @@ class Objects:
             for node in endpoint.value.spec.nodes
         }
         return Manifests(
-            namespace=self.pools[0].namespace,
+            namespace=namespace,
             pools=tuple(sorted((p.value for p in self.pools), key=lambda p: p.metadata.name)),
             endpoints={each.name: each.value for each in self.endpoints},
             schemes={each.name: each.value for each in self.schemes},
@@ -90,6 +95,7 @@ class Objects:
                 name: Credentials(secrets[name]["username"], secrets[name]["password"])
                 for name in sorted(used)
             },
+            secrets=secrets,
             places=self._places(),
         )
 
@@ -112,6 +118,8 @@ class Manifests:
     schemes: Mapping[str, RewardScheme]
     credentials: Mapping[str, Credentials]
     """Of nodes, by the name of their Secret."""
+    secrets: Mapping[str, Mapping[str, str]] = field(default_factory=dict, repr=False)
+    """The texts of every Secret that was read, by its name and by key."""
     places: Mapping[str, Located[Any]] = field(default_factory=dict, repr=False, compare=False)
     """Where each object of ours stands, by kind/name, for problems that show only later."""
 

@@ -1,16 +1,28 @@
 """Answers for the MiningPool kind: who mines what, where, and how it is paid."""
 
+import ipaddress
 from collections.abc import Iterator
 from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, Strict
 
 from pithead.manifests.amounts import difficulty
-from pithead.manifests.base import API_VERSION, Metadata, Path, Reference, Rule, Shape
+from pithead.manifests.backing import Database, Drain, Stream
+from pithead.manifests.base import (
+    API_VERSION,
+    Metadata,
+    Path,
+    Reference,
+    Rule,
+    SecretReference,
+    Shape,
+)
 from pithead.manifests.conditions import Conditions
 from pithead.manifests.fields import (
     Change,
     CoinAmount,
+    Count,
+    CronSchedule,
     Difficulty,
     Generation,
     Host,
@@ -18,9 +30,18 @@ from pithead.manifests.fields import (
     Name,
     PoolId,
     Port,
-    RegionId,
+    Runtime,
+    ShortText,
     Switch,
 )
+from pithead.manifests.region import Region, RegionStatus
+
+RESERVED_PORTS = (9400, 9500)
+"""Health and gRPC of every pod of ours."""
+RESERVED_LISTENERS = ("health", "metrics")
+"""Names of ports that every edge has besides its listeners."""
+EDGE_NAME_MAX = 54
+"""Characters of `<pool>` and `<region>` in the Service `<pool>-<region>-stratum`, at most 63."""
 
 DEMO_MINERS = "pithead.dev/demo-miners"
 """Annotation: hash rates of built-in demo miners, which only `pithead up` starts."""
@@ -61,22 +82,48 @@ class DifficultyBounds(Shape):
     )
 
 
+class ListenerTls(Shape):
+    """The certificate of a listener."""
+
+    secret_ref: SecretReference
+    """Secret of type kubernetes.io/tls in the namespace of each region; it is not copied there."""
+
+
 class Listener(Shape):
     """One stratum port."""
 
     LIST_KEY = "name"
-    LATER = frozenset({"tls", "proxyProtocol"})
+    LATER = frozenset({"proxyProtocol"})
 
     name: Annotated[ListenerName, Change.IMMUTABLE]
     """Name of the listener in status and logs."""
     port: Annotated[Port, Change.ROLLING]
     """TCP port."""
-    host: Annotated[Host, Change.ROLLING] = "0.0.0.0"  # noqa: S104 - miners connect from anywhere
+    host: Annotated[Host, Change.ROLLING, Runtime.MACHINE] = "0.0.0.0"  # noqa: S104 - for all
     """Address that the port is opened on."""
+    tls: Annotated[ListenerTls | None, Change.ROLLING, Runtime.CLUSTER] = None
+    """TLS on this port; absent: none. `pithead up` serves the port without TLS."""
     scheme: Annotated[Name | None, Change.ROLLING] = None
     """Scheme of connections here, one of spec.schemes; when absent, the pool's default."""
     difficulty: DifficultyBounds
     """Share difficulty."""
+
+    @staticmethod
+    def _no_address(listener: "Listener") -> Iterator[Path]:
+        try:
+            ipaddress.ip_address(listener.host)
+        except ValueError:
+            yield ("host",)
+
+    RULES: ClassVar[tuple[Rule, ...]] = (
+        Rule(
+            "isIP(self.host)",
+            "this is no address; expected an IPv4 or IPv6 address of this machine, such as "
+            "0.0.0.0 or 127.0.0.1",
+            "host",
+            _no_address,
+        ),
+    )
 
 
 class Vardiff(Shape):
@@ -116,27 +163,17 @@ class Bans(Shape):
     """Length of a ban."""
 
 
-class Region(Shape):
-    """A place with edges."""
-
-    LIST_KEY = "id"
-    LATER = frozenset(
-        {"cluster", "hostnames", "replicas", "serviceAnnotations", "nodeOverrides", "nodes"}
-    )
-
-    id: Annotated[RegionId, Change.IMMUTABLE]
-    """Id of the region; the share log carries it for ever."""
-    state: Annotated[Literal["Active", "Off"], Change.ROLLING] = "Active"
-    """Active: edges run. Off (in quotes: YAML reads a bare Off as false): none do."""
-
-
 class Payouts(Shape):
     """When and what is paid. Pools on one CoinEndpoint share its wallet, so theirs are equal."""
 
-    LATER = frozenset({"schedule", "feePolicy", "approvalLimit"})
+    LATER = frozenset({"feePolicy", "approvalLimit"})
 
-    interval_seconds: Annotated[int, Strict(), Field(ge=1, le=2_592_000), Change.LIVE] = 3600
-    """Time between two payout runs."""
+    interval_seconds: Annotated[
+        int, Strict(), Field(ge=1, le=2_592_000), Change.LIVE, Runtime.MACHINE
+    ] = 3600
+    """Time between two payout runs on one machine."""
+    schedule: Annotated[CronSchedule, Change.LIVE, Runtime.CLUSTER] = "0 * * * *"
+    """When payouts run in a cluster, UTC: minute, hour, day, month, day of the week (0: Sunday)."""
     threshold: Annotated[CoinAmount, Change.LIVE]
     """Coins below which a balance waits; at least the coin's dust limit."""
     paused: Annotated[Switch, Change.LIVE] = False
@@ -146,13 +183,28 @@ class Payouts(Shape):
     fee_rate_per_vbyte: Annotated[int, Strict(), Field(ge=1, le=100_000), Change.LIVE] = 10
     """Network fee of a payout, base units per virtual byte; the pool bears it."""
 
+    @staticmethod
+    def _backwards(payouts: "Payouts") -> Iterator[Path]:
+        items = payouts.schedule.replace(" ", ",").split(",")
+        ranges = [item.partition("/")[0].split("-") for item in items if "-" in item]
+        if any(int(first) > int(last) for first, last in ranges):
+            yield ("schedule",)
+
+    RULES: ClassVar[tuple[Rule, ...]] = (
+        Rule(
+            "self.schedule.split(' ').all(f, f.split(',').all(i, !i.contains('-') || "
+            "int(i.split('-')[0]) <= int(i.split('-')[1].split('/')[0])))",
+            "a range of the schedule ends before it begins; write it as two",
+            "schedule",
+            _backwards,
+        ),
+    )
+
 
 class MiningPoolSpec(Shape):
     """What is wanted of a pool."""
 
-    LATER = frozenset(
-        {"auxEndpointRefs", "autoscaling", "stream", "analytics", "database", "drain"}
-    )
+    LATER = frozenset({"auxEndpointRefs", "autoscaling", "analytics"})
 
     pool_id: Annotated[PoolId | None, Change.IMMUTABLE] = None
     """Id that log, cells and ledger carry; when absent, namespace.name."""
@@ -176,6 +228,12 @@ class MiningPoolSpec(Shape):
     """Places with edges."""
     payouts: Payouts
     """When and what is paid."""
+    stream: Annotated[Stream, Runtime.CLUSTER] = Field(default_factory=Stream)
+    """Where edges write shares and blocks."""
+    database: Annotated[Database | None, Change.LIVE, Runtime.CLUSTER] = None
+    """The PostgreSQL of the hub; required in a cluster."""
+    drain: Annotated[Drain, Runtime.CLUSTER] = Field(default_factory=Drain)
+    """How an edge that is to stop lets go of its miners."""
 
     @property
     def default_scheme_name(self) -> str:
@@ -207,6 +265,18 @@ class MiningPoolSpec(Shape):
             if port in ports[:index]:
                 yield ("listeners", index, "port")
 
+    @staticmethod
+    def _port_reserved(spec: "MiningPoolSpec") -> Iterator[Path]:
+        for index, listener in enumerate(spec.listeners):
+            if listener.port in RESERVED_PORTS:
+                yield ("listeners", index, "port")
+
+    @staticmethod
+    def _listener_reserved(spec: "MiningPoolSpec") -> Iterator[Path]:
+        for index, listener in enumerate(spec.listeners):
+            if listener.name in RESERVED_LISTENERS:
+                yield ("listeners", index, "name")
+
     RULES: ClassVar[tuple[Rule, ...]] = (
         Rule(
             "has(self.defaultScheme) || size(self.schemes) == 1",
@@ -232,6 +302,18 @@ class MiningPoolSpec(Shape):
             "listeners",
             _port_repeated,
         ),
+        Rule(
+            "self.listeners.all(l, !(l.port in [9400, 9500]))",
+            "the ports 9400 and 9500 are those of health and gRPC; give the listener another",
+            "listeners",
+            _port_reserved,
+        ),
+        Rule(
+            "self.listeners.all(l, !(l.name in ['health', 'metrics']))",
+            "the names health and metrics are those of other ports; give the listener another",
+            "listeners",
+            _listener_reserved,
+        ),
     )
 
 
@@ -242,8 +324,16 @@ class MiningPoolStatus(Shape):
     """Generation of the spec that was observed."""
     pool_id: PoolId | None = None
     """Id that log, cells and ledger carry."""
+    regions_ready: ShortText = ""
+    """Active regions with all their edges ready, of all active ones, such as 2/3."""
+    connections: Count = 0
+    """Connections of all regions."""
+    hashrate: ShortText = ""
+    """Hash rate of all regions, such as 1.23 GH/s."""
+    regions: Annotated[tuple[RegionStatus, ...], Field(max_length=32)] = ()
+    """What was last seen of each region."""
     conditions: Conditions = ()
-    """Ready, Reconciling, Stalled."""
+    """Ready, Reconciling, Stalled, StreamReady, PayoutsReady."""
 
 
 class MiningPool(Shape):
@@ -264,3 +354,28 @@ class MiningPool(Shape):
     def pool_id(self) -> str:
         """Id that log, cells and ledger carry."""
         return self.spec.pool_id or f"{self.metadata.namespace}.{self.metadata.name}"
+
+    @property
+    def local_regions(self) -> tuple[Region, ...]:
+        """The regions that one machine runs: active, and bound to no other cluster."""
+        return tuple(
+            region
+            for region in self.spec.regions
+            if region.state == "Active" and region.cluster is None
+        )
+
+    @staticmethod
+    def _names_too_long(pool: "MiningPool") -> Iterator[Path]:
+        for index, region in enumerate(pool.spec.regions):
+            if len(pool.metadata.name) + len(region.id) > EDGE_NAME_MAX:
+                yield ("spec", "regions", index, "id")
+
+    RULES: ClassVar[tuple[Rule, ...]] = (
+        Rule(
+            f"self.spec.regions.all(r, size(self.metadata.name) + size(r.id) <= {EDGE_NAME_MAX})",
+            f"the names of pool and region hold more than {EDGE_NAME_MAX} characters together; "
+            "objects named after both would not fit",
+            "spec.regions",
+            _names_too_long,
+        ),
+    )

@@ -18,10 +18,24 @@ import json
 from collections.abc import Iterator
 from typing import Annotated, Any, ClassVar, Literal
 
+from pydantic import Field
+
 from pithead.manifests.amounts import ppm_of_factor, ppm_of_percent
 from pithead.manifests.base import API_VERSION, Metadata, Path, Rule, Shape
 from pithead.manifests.conditions import Conditions
-from pithead.manifests.fields import Change, Factor, Generation, Percent, Text, Weight
+from pithead.manifests.fields import (
+    Change,
+    Count,
+    Factor,
+    Generation,
+    Height,
+    Name,
+    Percent,
+    PoolId,
+    ShortText,
+    Text,
+    Weight,
+)
 
 
 class Window(Shape):
@@ -83,13 +97,48 @@ class RewardSchemeSpec(Shape):
     )
 
 
+RevisionName = Annotated[str, Text(r"^[0-9a-f]{64}$", 64, "64 hexadecimal digits")]
+
+
+class RevisionUse(Shape):
+    """A pool in which a revision holds."""
+
+    LIST_KEY = "pool"
+
+    pool: PoolId
+    """poolId of the pool."""
+    slot: Count
+    """Slot of the scheme in this pool; blocks show it."""
+    effective_height: Height
+    """Height from which the revision holds."""
+
+
+class RevisionStatus(Shape):
+    """A revision of the scheme."""
+
+    LIST_KEY = "revision"
+
+    revision: RevisionName
+    """SHA-256 of its parameters."""
+    parameters: Annotated[str, Text(r"^[\s\S]*$", 1024, "at most 1024 characters")] = ""
+    """Its parameters, as canonical JSON."""
+    used_by: Annotated[tuple[RevisionUse, ...], Field(max_length=64)] = ()
+    """Pools in which it holds."""
+
+
 class RewardSchemeStatus(Shape):
     """What was last observed."""
 
     observed_generation: Generation = 0
     """Generation of the spec that was observed."""
-    revision: Annotated[str | None, Text(r"^[0-9a-f]{64}$", 64, "64 hexadecimal digits")] = None
+    revision: RevisionName | None = None
     """Revision of the observed parameters."""
+    users: ShortText = ""
+    """Names of the MiningPools that offer the scheme, in one line."""
+    used_by: Annotated[tuple[Name, ...], Field(max_length=256)] = ()
+    """Names of the MiningPools that offer the scheme."""
+    revisions: Annotated[tuple[RevisionStatus, ...], Field(max_length=32)] = ()
+    """The newest revisions, and where each holds."""
     conditions: Conditions = ()
     """Ready, Reconciling, Stalled."""
 

@@ -10,6 +10,7 @@ import binascii
 import difflib
 import re
 from collections.abc import Sequence
+from functools import cache
 from typing import Any, Literal, NoReturn
 
 from pydantic import Field, ValidationError
@@ -19,7 +20,7 @@ from pithead.manifests.base import API_VERSION, GROUP, SERVER_METADATA, Metadata
 from pithead.manifests.crds import schema_of
 from pithead.manifests.endpoint import CoinEndpoint
 from pithead.manifests.errors import Problem, cut, path_text, shown
-from pithead.manifests.fields import ALLOWED, SecretName
+from pithead.manifests.fields import ALLOWED, LABEL_KEY_ALLOWED, SecretName
 from pithead.manifests.objects import Located, Objects, SecretValues
 from pithead.manifests.pool import MiningPool
 from pithead.manifests.scheme import RewardScheme
@@ -61,13 +62,17 @@ class Secret(Shape):
     """Texts in base64 by key."""
 
 
+# Made once: an operator reads hundreds of objects again and again.
+_schema_of = cache(schema_of)
+
+
 class _Reporter:
     """Collects the problems of one document."""
 
     def __init__(self, document: Document, label: str, shape: type[Shape]) -> None:
         self.document = document
         self.label = label
-        self.schema = schema_of(shape)
+        self.schema = _schema_of(shape)
         self.secret = shape is Secret
         self.problems: dict[Path, list[Problem]] = {}
 
@@ -81,7 +86,9 @@ class _Reporter:
         path = tuple(part for part in error["loc"] if part != "[key]")
         if path in self.problems:
             return  # An empty value was reported there already.
-        if error["type"] == "rules":
+        if path != error["loc"]:
+            self.add(path, f"is not allowed here; expected {LABEL_KEY_ALLOWED}")
+        elif error["type"] == "rules":
             for inner, message in error["ctx"]["problems"]:
                 self.add((*path, *inner), message)
         elif error["type"] == "extra_forbidden":
@@ -96,7 +103,7 @@ class _Reporter:
     def _check_length(self, path: Path, items: Any) -> None:
         # Pydantic counts the valid entries only; the others have errors of their own.
         node = _schema_at(self.schema, path)
-        if not node.get("minItems", 0) <= len(items) <= node["maxItems"]:
+        if not node.get("minItems", 0) <= len(items) <= _most(node):
             self.add(path, f"holds {len(items)} entries; expected {expected_text(node)}")
 
     def _wrong(self, path: Path, value: Any) -> str:
@@ -144,7 +151,10 @@ def expected_text(node: dict[str, Any]) -> str:
     if kind == "integer":
         return f"a whole number from {node['minimum']} to {node['maximum']}"
     if kind == "array":
-        return f"a list of {node.get('minItems', 0)} to {node['maxItems']} entries"
+        each = f", each {expected_text(node['items'])}" if ALLOWED in node["items"] else ""
+        return f"a list of {node.get('minItems', 0)} to {_most(node)} entries{each}"
+    if kind == "object" and "maxProperties" in node:
+        return f"a mapping of at most {_most(node)} texts"
     if kind == "object" and "properties" in node:
         return f"a mapping with {', '.join(node['properties'])}"
     return {
@@ -152,6 +162,11 @@ def expected_text(node: dict[str, Any]) -> str:
         "object": "a mapping of texts",
         "string": "a text (in quotes when it looks like a number)",
     }.get(str(kind), "another value")
+
+
+def _most(node: dict[str, Any]) -> int:
+    most: int = node.get("maxItems", node.get("maxProperties", 0))
+    return most
 
 
 def _schema_at(node: dict[str, Any], path: Path) -> dict[str, Any]:

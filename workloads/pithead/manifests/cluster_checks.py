@@ -1,0 +1,276 @@
+"""Answers for what the objects of one namespace must keep together in a cluster.
+
+Beside `check_common`: every pool has a Kafka and a PostgreSQL, pools of one
+namespace share theirs, each Secret is there with its keys, wallets have users
+that no node has, addresses mean something outside of one pod, and no two
+objects of ours get one name. Pools are judged in the order given, oldest first:
+of two that disagree, the younger one is wrong, so that a new pool never stops
+an old one. TLS Secrets of listeners live in the regions and are not looked for.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from itertools import chain
+from urllib.parse import urlsplit
+
+from pithead.manifests.base import Path, SecretReference, Shape
+from pithead.manifests.checks import CONFLICT, check_common
+from pithead.manifests.endpoint import CoinEndpoint
+from pithead.manifests.errors import Problem, path_text
+from pithead.manifests.objects import Located, Manifests, Objects
+from pithead.manifests.pool import MiningPool
+
+SECRET_MISSING = "SecretMissing"  # noqa: S105 - a reason, not a secret
+"""Reason of a problem: a Secret, or a key of it, is not there."""
+
+OWNER_LENGTH_MAX = 63
+"""Of the label `<namespace>.<pool>` that everything made for a pool carries."""
+
+VALUE_LENGTH_MAX = 1024
+FILE_MARK = "fromFile:"
+"""What process settings begin with when they name a file instead of a value."""
+
+USER = ("username", "password")
+
+
+Texts = Mapping[str, Mapping[str, str]]
+"""The texts of Secrets, by name and key."""
+
+
+@dataclass(frozen=True)
+class SecretUse:
+    """A Secret that an object refers to, and the keys that it needs in it."""
+
+    owner: Located[CoinEndpoint] | Located[MiningPool]
+    path: Path
+    name: str
+    keys: tuple[str, ...]
+
+
+def check_cluster(objects: Objects) -> list[Problem]:
+    """Every problem between the objects of one namespace of the hub."""
+    secrets = {each.name: each.value.values for each in objects.secrets}
+    return [
+        *check_common(objects),
+        *chain.from_iterable(_endpoint(each) for each in objects.endpoints),
+        *chain.from_iterable(_pool(each) for each in objects.pools),
+        *_shared(objects),
+        *_names(objects),
+        *chain.from_iterable(_secret(each, secrets) for each in secret_uses(objects)),
+        *chain.from_iterable(_wallet_user(each, secrets) for each in objects.endpoints),
+    ]
+
+
+def check_hubs(ours: Manifests, others: Iterable[Manifests]) -> list[Problem]:
+    """Problems of one namespace with others that run already: books are never shared.
+
+    A problem's object is one of `ours`.
+    """
+    found = []
+    for other in others:
+        ids = {pool.pool_id: pool for pool in other.pools}
+        databases = {_database(pool) for pool in other.pools}
+        for pool in ours.pools:
+            label = f"MiningPool/{pool.metadata.name}"
+            same = ids.get(pool.pool_id)
+            if same is not None:
+                what = (
+                    f"{pool.pool_id} is the poolId of {same.metadata.name} in namespace "
+                    f"{other.namespace} too; each pool has books of its own: give another"
+                )
+                found.append(Problem("", 0, label, "spec.poolId", what, CONFLICT))
+            if _database(pool) in databases and pool.spec.database is not None:
+                what = (
+                    f"the pools of namespace {other.namespace} use this database too; each "
+                    "namespace has one of its own: give another"
+                )
+                path = path_text(("spec", "database", "name"))
+                found.append(Problem("", 0, label, path, what, CONFLICT))
+    return found
+
+
+def _database(pool: MiningPool) -> tuple[str, int, str]:
+    database = pool.spec.database
+    return ("", 0, "") if database is None else (database.host, database.port, database.name)
+
+
+def secret_uses(objects: Objects) -> Iterator[SecretUse]:
+    """Every Secret of the hub that an object refers to."""
+    for endpoint in objects.endpoints:
+        spec = endpoint.value.spec
+        for index, node in enumerate(spec.nodes):
+            yield _use(endpoint, ("nodes", index), node.credentials_secret_ref, USER)
+        if spec.wallet.credentials_secret_ref is not None:
+            yield _use(endpoint, ("wallet",), spec.wallet.credentials_secret_ref, USER)
+    for pool in objects.pools:
+        kafka, database = pool.value.spec.stream.kafka, pool.value.spec.database
+        at: Path = ("stream", "kafka")
+        if kafka is not None and kafka.credentials_secret_ref is not None:
+            yield _use(pool, at, kafka.credentials_secret_ref, USER)
+        if kafka is not None and kafka.tls is not None and kafka.tls.ca_secret_ref is not None:
+            ca = kafka.tls.ca_secret_ref
+            yield _use(pool, (*at, "tls"), ca, ("ca.crt",), "caSecretRef")
+        if database is not None:
+            yield _use(pool, ("database",), database.admin_secret_ref, USER, "adminSecretRef")
+
+
+def _use(
+    owner: Located[CoinEndpoint] | Located[MiningPool],
+    at: Path,
+    reference: SecretReference,
+    keys: tuple[str, ...],
+    field: str = "credentialsSecretRef",
+) -> SecretUse:
+    return SecretUse(owner, ("spec", *at, field, "name"), reference.name, keys)
+
+
+def _endpoint(each: Located[CoinEndpoint]) -> Iterator[Problem]:
+    spec = each.value.spec
+    if not spec.nodes:
+        yield each.problem(
+            ("spec", "nodes"), "no node is given; the built-in one runs on one machine only"
+        )
+    for index, node in enumerate(spec.nodes):
+        if _is_loopback(urlsplit(node.url).hostname):
+            yield each.problem(("spec", "nodes", index, "url"), _loopback(node.url))
+    if spec.nodes and spec.wallet.credentials_secret_ref is None:
+        yield each.problem(
+            ("spec", "wallet", "credentialsSecretRef"),
+            "is missing; the users of nodes go to every region and must not spend: give the "
+            "wallet one of its own",
+        )
+
+
+def _pool(each: Located[MiningPool]) -> Iterator[Problem]:
+    spec = each.value.spec
+    kafka = spec.stream.kafka
+    if kafka is None:
+        where: Path = ("spec", "stream", "kafka")
+        yield each.problem(where, "is missing; in a cluster shares go through Kafka")
+    else:
+        for index, server in enumerate(kafka.bootstrap_servers):
+            if _is_loopback(urlsplit(f"//{server}").hostname):
+                where = ("spec", "stream", "kafka", "bootstrapServers", index)
+                yield each.problem(where, _loopback(server))
+    if spec.database is None:
+        where = ("spec", "database")
+        yield each.problem(where, "is missing; in a cluster the hub keeps its books in PostgreSQL")
+    elif _is_loopback(spec.database.host):
+        yield each.problem(("spec", "database", "host"), _loopback(spec.database.host))
+    owner = f"{each.namespace}.{each.name}"
+    if len(owner) > OWNER_LENGTH_MAX:
+        yield each.problem(
+            ("metadata", "name"),
+            f"namespace and name hold {len(owner)} characters with the dot between; a label of "
+            f"at most {OWNER_LENGTH_MAX} is made of them: give a shorter name",
+        )
+
+
+def _is_loopback(host: str | None) -> bool:
+    return host is not None and (host in ("localhost", "::1") or host.startswith("127."))
+
+
+def _loopback(shown: str) -> str:
+    return f"{shown} is the pod itself; expected an address that pods of the cluster reach"
+
+
+def _shared(objects: Objects) -> Iterator[Problem]:
+    """Pools of one namespace have one hub, so one Kafka and one database.
+
+    A pool without either has a problem of its own and is nobody's measure.
+    """
+    complete = [each for each in objects.pools if _has_both(each.value)]
+    for each in complete[1:]:
+        first = complete[0]
+        for name in ("stream", "database"):
+            ours: Shape | None = getattr(each.value.spec, name)
+            theirs: Shape | None = getattr(first.value.spec, name)
+            for path in _differences(ours, theirs, (name,)):
+                yield each.problem(
+                    ("spec", *path),
+                    f"differs from that of {first.named}; the pools of a namespace share one "
+                    f"{name}: give the same, or use another namespace",
+                    CONFLICT,
+                )
+
+
+def _has_both(pool: MiningPool) -> bool:
+    return pool.spec.stream.kafka is not None and pool.spec.database is not None
+
+
+def _differences(ours: object, theirs: object, path: Path) -> Iterator[Path]:
+    """The innermost fields that differ."""
+    if ours == theirs:
+        return
+    if isinstance(ours, Shape) and isinstance(theirs, Shape):
+        for name, field in type(ours).model_fields.items():
+            here = (*path, field.alias or name)
+            yield from _differences(getattr(ours, name), getattr(theirs, name), here)
+    else:
+        yield path
+
+
+def _names(objects: Objects) -> Iterator[Problem]:
+    """Find pools and regions whose names run together to one: a-b of c, and a of b-c."""
+    hub = "pithead-hub"
+    seen: dict[str, Located[MiningPool]] = {}
+    for each in objects.pools:
+        for index, region in enumerate(each.value.spec.regions):
+            name = f"{each.name}-{region.id}"
+            first = seen.setdefault(name, each)
+            if first.label != each.label or name == hub:
+                whose = "the hub" if name == hub else first.named
+                yield each.problem(
+                    ("spec", "regions", index, "id"),
+                    f"the objects of {whose} begin with {name} too; give the pool or the region "
+                    "another name",
+                    CONFLICT,
+                )
+
+
+def _secret(use: SecretUse, secrets: Texts) -> Iterator[Problem]:
+    expected = " and ".join(use.keys)
+    if use.name not in secrets:
+        yield use.owner.problem(
+            use.path,
+            f"there is no Secret {use.name} in namespace {use.owner.namespace}; create it with "
+            f"{expected}",
+            SECRET_MISSING,
+        )
+        return
+    for key in use.keys:
+        value = secrets[use.name].get(key)
+        if value is None:
+            what = f"Secret {use.name} has no text under {key}; expected {expected}"
+            yield use.owner.problem(use.path, what, SECRET_MISSING)
+        elif fault := _fault(key, value, use):
+            yield use.owner.problem(use.path, f"{key} of Secret {use.name} {fault}")
+
+
+def _fault(key: str, value: str, use: SecretUse) -> str:
+    """What is wrong with a value, which is never shown; empty when nothing is."""
+    if key == "ca.crt":
+        good = "-----BEGIN CERTIFICATE-----" in value
+        return "" if good else "is no certificate; expected one or more in PEM"
+    if not value or len(value) > VALUE_LENGTH_MAX or not value.isprintable():
+        return f"is not allowed; expected 1 to {VALUE_LENGTH_MAX} printable characters in one line"
+    if value.startswith(FILE_MARK):
+        return f"begins with {FILE_MARK}, which settings would take for a file; give another"
+    if key == "username" and ":" in value and isinstance(use.owner.value, CoinEndpoint):
+        return "holds a colon, which HTTP basic authentication does not allow; give another"
+    return ""
+
+
+def _wallet_user(each: Located[CoinEndpoint], secrets: Texts) -> Iterator[Problem]:
+    wallet = each.value.spec.wallet.credentials_secret_ref
+    user = secrets.get(wallet.name, {}).get("username") if wallet is not None else None
+    if wallet is None or user is None:
+        return
+    for node in each.value.spec.nodes:
+        if secrets.get(node.credentials_secret_ref.name, {}).get("username") == user:
+            yield each.problem(
+                ("spec", "wallet", "credentialsSecretRef", "name"),
+                f"Secret {wallet.name} names the user of node {node.name}, which goes to every "
+                "region and must not spend; give the wallet a user of its own",
+                CONFLICT,
+            )
