@@ -1,11 +1,12 @@
 """Upgrades of a small service package that is written for the test."""
 
 import asyncio
+import os
 import sys
 from pathlib import Path
 
 import pytest
-from sqlalchemy import text
+from sqlalchemy import inspect, text
 
 import pithead
 from pithead.store import (
@@ -18,8 +19,9 @@ from pithead.store import (
     transaction,
 )
 from pithead.store.migrate import head, migrate, migrate_all
+from tests.support.databases import DATABASES
 
-pytestmark = pytest.mark.gate
+pytestmark = pytest.mark.databases
 
 REVISION = '''"""Revision."""
 import sqlalchemy as sa
@@ -52,15 +54,14 @@ def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.fixture
-def url(tmp_path: Path) -> str:
-    return f"sqlite+aiosqlite:///{tmp_path / 'a.db'}"
+async def url(tmp_path: Path) -> str:
+    return await DATABASES.empty(tmp_path, "a")
 
 
 async def tables(url: str) -> set[str]:
     engine = open_store(url)
     async with reading(engine) as connection:
-        found = await connection.scalars(text("SELECT name FROM sqlite_master WHERE type='table'"))
-        names = set(found)
+        names = set(await connection.run_sync(lambda sync: inspect(sync).get_table_names()))
     await engine.dispose()
     return names
 
@@ -94,6 +95,28 @@ async def test_an_upgrade_that_fails_leaves_the_old_schema(package: Path, url: s
     assert await tables(url) == {"alembic_version", "table_0001"}
 
 
+async def test_an_upgrade_that_is_killed_leaves_the_old_schema(package: Path, url: str) -> None:
+    await migrate(url, "sample_service")
+    mark = package / "working"
+    stuck = f"open({str(mark)!r}, 'w').close(); __import__('time').sleep(60)"
+    write_revision(package, "0002", "0001", extra=stuck)
+    code = (
+        "import asyncio; from pithead.store.migrate import migrate; "
+        f"asyncio.run(migrate({url!r}, 'sample_service'))"
+    )
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", code, env={**os.environ, "PYTHONPATH": str(package.parent)}
+    )
+    async with asyncio.timeout(30):
+        while not mark.exists():
+            await asyncio.sleep(0.02)
+    process.kill()
+    await process.wait()
+    assert await tables(url) == {"alembic_version", "table_0001"}
+    write_revision(package, "0002", "0001")
+    assert await migrate(url, "sample_service") == "0002"
+
+
 async def test_a_newer_database_is_refused_and_unchanged(package: Path, url: str) -> None:
     write_revision(package, "0002", "0001")
     await migrate(url, "sample_service")
@@ -110,7 +133,7 @@ async def test_one_newer_database_keeps_all_others_from_being_upgraded(
     for name in ("alpha", "beta"):
         write_revision(tmp_path / name, "0001", None)
     monkeypatch.setattr(pithead, "__path__", [*pithead.__path__, str(tmp_path)])
-    urls = {name: f"sqlite+aiosqlite:///{tmp_path / name}.db" for name in ("alpha", "beta")}
+    urls = {name: await DATABASES.empty(tmp_path, name) for name in ("alpha", "beta")}
     assert await migrate_all(urls) == {"alpha": "0001", "beta": "0001"}
     write_revision(tmp_path / "alpha", "0002", "0001")
     engine = open_store(urls["beta"])
@@ -135,6 +158,7 @@ async def test_a_service_refuses_any_other_revision(package: Path, url: str) -> 
     await engine.dispose()
 
 
+@pytest.mark.gate
 async def test_a_database_that_cannot_be_opened_says_why(package: Path, tmp_path: Path) -> None:
     missing = f"sqlite+aiosqlite:///{tmp_path / 'no' / 'a.db'}"
     with pytest.raises(StoreUnreachable, match=r"no/a\.db cannot be opened .* check that"):
@@ -145,6 +169,7 @@ async def test_a_database_that_cannot_be_opened_says_why(package: Path, tmp_path
     await engine.dispose()
 
 
+@pytest.mark.gate
 async def test_services_start_without_alembic() -> None:
     process = await asyncio.create_subprocess_exec(
         sys.executable,

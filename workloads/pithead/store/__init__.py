@@ -6,8 +6,14 @@ service and no table. Alembic is imported by `pithead.store.migrate` alone, whic
 services never import, so that they start fast.
 """
 
-from pithead.store.engine import open_store, reading, transaction
-from pithead.store.errors import StoreError, StoreTooNew, StoreTooOld, StoreUnreachable
+from pithead.store.engine import open_store, reading, retried, take_turns, transaction
+from pithead.store.errors import (
+    StoreError,
+    StoreRefused,
+    StoreTooNew,
+    StoreTooOld,
+    StoreUnreachable,
+)
 from pithead.store.types import (
     BigId,
     Hash32,
@@ -17,7 +23,7 @@ from pithead.store.types import (
     wide_parts,
     wide_total,
 )
-from pithead.store.upsert import insert_into
+from pithead.store.upsert import add_up, insert_into
 from pithead.store.version import check_version, wait_for_version
 
 __all__ = [
@@ -25,15 +31,19 @@ __all__ = [
     "Hash32",
     "JsonText",
     "StoreError",
+    "StoreRefused",
     "StoreTooNew",
     "StoreTooOld",
     "StoreUnreachable",
     "WideInt",
+    "add_up",
     "check_version",
     "insert_into",
     "make_metadata",
     "open_store",
     "reading",
+    "retried",
+    "take_turns",
     "transaction",
     "wait_for_version",
     "wide_parts",

@@ -1,30 +1,38 @@
-"""Engines and transactions, the same to callers on SQLite and PostgreSQL.
+"""Transactions, the same to callers on SQLite and PostgreSQL.
 
-SQLite is run in WAL mode with synchronous=FULL, so a committed transaction
-survives loss of power. Python's driver would open transactions lazily and
-deferred; a deferred transaction that reads and then writes fails with
-SQLITE_BUSY as soon as another one wrote between. So the driver is put in
-autocommit and SQLAlchemy's begin event opens writers with BEGIN IMMEDIATE,
-which waits for its turn, and readers with BEGIN, which takes a snapshot.
+On SQLite there is one writer at a time. On PostgreSQL (READ COMMITTED) writers run
+side by side: a transaction that writes what it has read first takes its turn
+(`take_turns`) or locks the rows, so that what it reads afterwards still holds when
+it writes. A database that cannot be reached is a DBAPIError on both.
 """
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from typing import Any
+import hashlib
+import random
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from typing import Any, TypeVar
 
-import aiosqlite
-from sqlalchemy import Connection, event
-from sqlalchemy.engine import make_url
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+from sqlalchemy import func, select
+from sqlalchemy.exc import DBAPIError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-BUSY_TIMEOUT_MS = 15_000
-"""How long a SQLite writer waits for its turn: far above any transaction of ours."""
+from pithead.store.postgresql import (
+    RETRIED_STATES,
+    ConnectionLost,
+    is_postgresql,
+    open_postgresql,
+    sqlstate,
+)
+from pithead.store.sqlite import READ_OPTION, open_sqlite
 
-POOL_SIZE = 4
-"""Connections kept open. Each one of SQLite is a thread; more of them win nothing."""
+RETRIES = 10
+"""Of a transaction that the database broke off for another one's sake."""
 
-READ_OPTION = "pithead_read"
+RETRY_S_MAX = 0.5
+
+ResultT = TypeVar("ResultT")
 
 
 def open_store(url: str) -> AsyncEngine:
@@ -32,67 +40,74 @@ def open_store(url: str) -> AsyncEngine:
 
     Nothing is opened until the first transaction. The caller disposes of it.
     """
-    if make_url(url).get_backend_name() != "sqlite":
-        return create_async_engine(url, pool_size=POOL_SIZE, pool_pre_ping=True)
-    engine = create_async_engine(
-        url, connect_args={"timeout": BUSY_TIMEOUT_MS / 1000, "async_creator_fn": _connect_sqlite}
-    )
-    event.listen(engine.sync_engine, "connect", _prepare_sqlite)
-    event.listen(engine.sync_engine, "begin", _begin_sqlite)
-    return engine
+    return open_postgresql(url) if is_postgresql(url) else open_sqlite(url)
 
 
 @asynccontextmanager
 async def transaction(engine: AsyncEngine) -> AsyncIterator[AsyncConnection]:
-    """Open a write transaction: committed when the block ends, rolled back when it raises."""
-    async with engine.begin() as connection:
-        yield connection
+    """Open a write transaction: committed when the block ends, rolled back when it raises.
+
+    Nothing but the database is asked inside the block: an OSError in it is taken for
+    the loss of the connection. Raises DBAPIError.
+    """
+    with _losses():
+        async with engine.begin() as connection:
+            yield connection
 
 
 @asynccontextmanager
 async def reading(engine: AsyncEngine) -> AsyncIterator[AsyncConnection]:
-    """Open a read transaction: all its statements see one snapshot; it never waits for writers."""
+    """Open a read transaction: all its statements see one snapshot; it never waits for writers.
+
+    The same holds for its block as for that of `transaction`. Raises DBAPIError.
+    """
     if engine.dialect.name == "sqlite":
         options: dict[str, Any] = {READ_OPTION: True}
     else:
         options = {"isolation_level": "REPEATABLE READ", "postgresql_readonly": True}
-    async with engine.connect() as connection:
-        await connection.execution_options(**options)
-        async with connection.begin():
-            yield connection
+    with _losses():
+        async with engine.connect() as connection:
+            await connection.execution_options(**options)
+            async with connection.begin():
+                yield connection
 
 
-async def _connect_sqlite(*arguments: Any, **options: Any) -> aiosqlite.Connection:
-    """Open one connection with a thread that never outlives the loop.
+async def take_turns(connection: AsyncConnection, name: str) -> None:
+    """Wait until no other open transaction holds this name; held until ours ends.
 
-    When opening fails, the driver tells its thread to stop but does not wait for
-    it; the thread would then report to a loop that may be closed, and print a
-    traceback after the one sentence that people should read.
+    Every later statement of the transaction sees what the earlier holders wrote.
+    Names are the database's own, so they begin with the service's. A transaction
+    that takes several does so in one order, everywhere. SQLite's writers take turns
+    anyhow.
     """
-    connection = aiosqlite.connect(*arguments, **options)
-    thread = connection._thread
-    # A process that must go must not wait for a connection that nobody closed.
-    thread.daemon = True
+    if connection.dialect.name == "sqlite":
+        return
+    key = int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], "big", signed=True)
+    await connection.execute(select(func.pg_advisory_xact_lock(key)))
+
+
+async def retried(work: Callable[[], Awaitable[ResultT]]) -> ResultT:
+    """Run a whole transaction, and again when the database broke it off for another one's sake.
+
+    That is a deadlock or a serialization failure: nothing has been changed then.
+    Raises the DBAPIError when it goes on and on, and every other error at once.
+    """
+    for attempt in range(RETRIES):
+        try:
+            return await work()
+        except DBAPIError as error:
+            if sqlstate(error) not in RETRIED_STATES:
+                raise
+        limit_s = min(0.01 * 2**attempt, RETRY_S_MAX)
+        await asyncio.sleep(random.uniform(0, limit_s))  # noqa: S311 - spreads retries
+    return await work()
+
+
+@contextmanager
+def _losses() -> Iterator[None]:
+    """Give every way in which a database goes away the one error that callers wait out."""
     try:
-        return await connection
-    except BaseException:
-        await asyncio.to_thread(thread.join)
-        raise
-
-
-def _prepare_sqlite(connection: Any, _record: object) -> None:
-    """Set up one new SQLite connection (a driver's object, hence Any)."""
-    connection.isolation_level = None
-    cursor = connection.cursor()
-    try:
-        cursor.execute(f"PRAGMA busy_timeout={BUSY_TIMEOUT_MS}")
-        cursor.execute("PRAGMA journal_mode=WAL")
-        cursor.execute("PRAGMA synchronous=FULL")
-        cursor.execute("PRAGMA foreign_keys=ON")
-    finally:
-        cursor.close()
-
-
-def _begin_sqlite(connection: Connection) -> None:
-    read = connection.get_execution_options().get(READ_OPTION, False)
-    connection.exec_driver_sql("BEGIN" if read else "BEGIN IMMEDIATE")
+        yield
+    except (OSError, PoolTimeout) as error:
+        reason = ConnectionLost(str(error) or type(error).__name__)
+        raise OperationalError(None, None, reason, connection_invalidated=True) from error

@@ -8,7 +8,7 @@ PostgreSQL and decimal text in SQLite; SQL cannot add the latter, so sums over
 import json
 from typing import Any
 
-from sqlalchemy import BigInteger, ColumnElement, Integer, LargeBinary, MetaData, func
+from sqlalchemy import BigInteger, ColumnElement, Integer, LargeBinary, MetaData, func, literal
 from sqlalchemy.engine import Dialect
 from sqlalchemy.types import Numeric, String, Text, TypeDecorator, TypeEngine
 
@@ -98,7 +98,8 @@ def wide_parts(column: ColumnElement[int]) -> tuple[ColumnElement[int], ColumnEl
     Each sum stays within 63 bits for up to 2^31 rows, where a plain SUM would
     overflow in SQLite.
     """
-    high = func.coalesce(func.sum(column.op(">>")(_HALF_BITS)), 0)
+    # PostgreSQL shifts a bigint by an integer only.
+    high = func.coalesce(func.sum(column.op(">>")(literal(_HALF_BITS, Integer))), 0)
     low = func.coalesce(func.sum(column.op("&")(_HALF_MASK)), 0)
     return high, low
 

@@ -1,6 +1,9 @@
 """INSERT .. ON CONFLICT, which SQLite and PostgreSQL spell alike but SQLAlchemy does not share."""
 
-from sqlalchemy import Table
+from collections.abc import Sequence
+from typing import Any
+
+from sqlalchemy import Table, bindparam, func, select
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -10,3 +13,32 @@ def insert_into(connection: AsyncConnection, table: Table) -> postgresql.Insert 
     if connection.dialect.name == "postgresql":
         return postgresql.insert(table)
     return sqlite.insert(table)
+
+
+async def add_up(
+    connection: AsyncConnection, table: Table, rows: Sequence[dict[str, Any]], sums: Sequence[str]
+) -> None:
+    """Insert rows; where one with that primary key stands, add the columns `sums` to it.
+
+    No two rows have the same primary key. PostgreSQL gets columns, in one statement,
+    which costs a client less than half of a statement with parameters for each row.
+    """
+    if not rows:
+        return
+    statement = insert_into(connection, table)
+    parameters: Any = list(rows)
+    if connection.dialect.name == "postgresql":
+        names = [column.name for column in table.columns]
+        columns = [
+            func.unnest(bindparam(f"all_{column.name}", type_=postgresql.ARRAY(column.type)))
+            for column in table.columns
+        ]
+        statement = statement.from_select(names, select(*columns))
+        parameters = {f"all_{name}": [row[name] for row in rows] for name in names}
+    await connection.execute(
+        statement.on_conflict_do_update(
+            index_elements=list(table.primary_key.columns),
+            set_={name: table.c[name] + statement.excluded[name] for name in sums},
+        ),
+        parameters,
+    )
