@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from pithead.log.errors import LogBusy, LogTruncated
+from pithead.log.errors import BadName, LogBusy, LogTruncated
 from pithead.log.file_log import FileLog
 from tests.unit.log import children
 from tests.unit.log.contract import PARTITION, TOPIC, ShareLogContract, read_all
@@ -35,6 +35,33 @@ class TestContractWithSmallChunks(ShareLogContract):
     @pytest.fixture
     def share_log(self, tmp_path: Path) -> FileLog:
         return FileLog(tmp_path / "log", chunk_bytes=200)
+
+
+async def test_an_unknown_partition_is_empty(tmp_path: Path) -> None:
+    share_log = FileLog(tmp_path)
+    reader = share_log.reader(TOPIC)
+    assert await reader.partitions() == []
+    assert await reader.end("nowhere-9") == 0
+    assert await reader.start("nowhere-9") == 0
+    assert await reader.read("nowhere-9", 0, 1000) == []
+    await reader.close()
+
+
+async def test_a_second_writer_is_refused_until_the_first_closes(tmp_path: Path) -> None:
+    share_log = FileLog(tmp_path)
+    writer = await share_log.writer(TOPIC, PARTITION)
+    end = await writer.append(b"first")
+    with pytest.raises(LogBusy):
+        await share_log.writer(TOPIC, PARTITION)
+    await writer.close()
+    second = await share_log.writer(TOPIC, PARTITION)
+    assert await second.append(b"second") > end
+    await second.close()
+
+
+async def test_a_writer_is_given_its_partition_which_is_locked(tmp_path: Path) -> None:
+    with pytest.raises(BadName):
+        await FileLog(tmp_path).partition_for(TOPIC, bytes(16))
 
 
 def start_child(command: str, *arguments: object) -> subprocess.Popen[bytes]:

@@ -4,6 +4,8 @@ Every message is one sentence with the place, what was found and the remedy;
 the data stand in attributes too, so that nobody matches texts.
 """
 
+from collections.abc import Sequence
+
 
 class LogError(Exception):
     """Base of everything that a log raises for a reason outside the program."""
@@ -33,8 +35,8 @@ class LogOverloaded(LogError):
 
     def __init__(self, path: str, waiting_bytes: int, limit_bytes: int) -> None:
         super().__init__(
-            f"{path}: {waiting_bytes} bytes wait for the disk, the limit is {limit_bytes}; "
-            "the disk is too slow for this load, append less or use a faster one"
+            f"{path}: {waiting_bytes} bytes wait to be written, the limit is {limit_bytes}; "
+            "the log is too slow for this load, append less or give it faster disks"
         )
         self.path = path
         self.waiting_bytes = waiting_bytes
@@ -42,15 +44,70 @@ class LogOverloaded(LogError):
 
 
 class LogBroken(LogError):
-    """Raised when the disk failed a write that cannot be taken back: open the writer anew."""
+    """Raised when the log failed a write that cannot be taken back: open the writer anew."""
 
     def __init__(self, path: str, reason: str) -> None:
         super().__init__(
-            f"{path}: {reason}; the disk did not confirm the last records, "
-            "check it and open the log again"
+            f"{path}: {reason}; the last records are not confirmed, "
+            "check the disk or broker and open the log again"
         )
         self.path = path
         self.reason = reason
+
+
+class LogUnavailable(LogError):
+    """Raised when brokers do not answer in time: a record may arrive all the same, repeat it."""
+
+    def __init__(self, path: str, reason: str) -> None:
+        super().__init__(
+            f"{path}: {reason}; the log goes on by itself when enough of its brokers answer"
+        )
+        self.path = path
+        self.reason = reason
+
+
+class LogNotAllowed(LogError):
+    """Raised when brokers refuse this user, or their certificate cannot be trusted."""
+
+    def __init__(self, path: str, reason: str) -> None:
+        super().__init__(
+            f"{path}: {reason}; check user, password, rights and certificate authority"
+        )
+        self.path = path
+        self.reason = reason
+
+
+class LogTopicMissing(LogError):
+    """Raised when brokers know no such topic: topics are made beforehand, never by use."""
+
+    def __init__(self, path: str) -> None:
+        super().__init__(
+            f"{path}: the topic does not exist or this user may not see it; "
+            "make it with `pithead wire topics`"
+        )
+        self.path = path
+
+
+class LogPartitionUnknown(LogError):
+    """Raised for a partition that the topic does not have."""
+
+    def __init__(self, path: str, partition: str, partitions: int) -> None:
+        super().__init__(
+            f"{path}: there is no partition {partition!r}; use 0 to {partitions - 1}, "
+            "or none and let the log choose"
+        )
+        self.path = path
+        self.partition = partition
+        self.partitions = partitions
+
+
+class TopicsUnfit(LogError):
+    """Raised when topics differ from what is wanted in a way that only their owner can mend."""
+
+    def __init__(self, path: str, problems: Sequence[str]) -> None:
+        super().__init__(f"{path}: {'; '.join(problems)}")
+        self.path = path
+        self.problems = tuple(problems)
 
 
 class LogClosed(LogError):
@@ -132,3 +189,7 @@ class BadName(LogError):
         )
         self.kind = kind
         self.name = name
+
+
+WRITER_STAYS = (LogFull, LogOverloaded, LogUnavailable)
+"""After these the same writer goes on; after any other error of a write it is opened anew."""

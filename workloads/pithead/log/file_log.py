@@ -18,7 +18,7 @@ from pathlib import Path
 
 from pithead.log.chunk import chunk_name
 from pithead.log.disk import Disk, SystemDisk, sync_directory
-from pithead.log.errors import LogBusy
+from pithead.log.errors import BadName, LogBusy
 from pithead.log.names import check_name
 from pithead.log.partition import PartitionFiles, chunk_bases
 from pithead.log.reader import FileReader
@@ -38,6 +38,10 @@ class FileLog:
         self._root = root
         self._chunk_bytes = chunk_bytes
         self._disk = disk or SystemDisk()
+
+    async def partition_for(self, topic: str, producer: bytes) -> str:
+        """Refuse with BadName: who starts processes gives each a partition that is locked."""
+        raise BadName("partition", "")
 
     async def writer(self, topic: str, partition: str) -> FileWriter:
         """Open the only writer of a partition, made when missing, and repair a torn end.

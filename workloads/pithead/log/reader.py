@@ -20,6 +20,8 @@ from pithead.log.names import is_name
 from pithead.log.partition import chunk_bases, open_chunk, read_fully
 from pithead.log.share_log import LogRecord
 
+FILE_LOG_ID = "file"
+
 POLL_MS = 20
 """How often `wait` looks at the mark: one read of 12 bytes from memory."""
 
@@ -160,11 +162,17 @@ class _PartitionView:
 class FileReader:
     """Reads the partitions of one topic; implements `LogReader`."""
 
+    exclusive = True
+
     def __init__(self, directory: Path) -> None:
         """Read the topic in `directory`, which need not exist yet."""
         self._directory = directory
         self._views: dict[str, _PartitionView] = {}
         self._closed = False
+
+    async def log_id(self) -> str:
+        """Return FILE_LOG_ID: a directory is one log for ever."""
+        return FILE_LOG_ID
 
     async def partitions(self) -> list[str]:
         """Return the partitions that exist now, sorted."""

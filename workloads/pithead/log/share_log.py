@@ -1,9 +1,9 @@
 """The protocol of a share log; services know only this.
 
-A topic has partitions, a partition is an ordered run of records with one writer
-and any number of readers, each keeping its own position. A position is an
-integer that grows from record to record and means something only together with
-its topic and partition; 0 is the beginning of a new one.
+A topic has partitions, a partition is an ordered run of records with any number
+of readers, each keeping its own position. A position is an integer that grows
+from record to record and means something only together with its log, topic and
+partition; 0 is the beginning of a new one.
 """
 
 from typing import NamedTuple, Protocol
@@ -16,27 +16,40 @@ class LogRecord(NamedTuple):
     next_position: int
     """Where to read on; commit it in the same transaction as the record's data."""
     payload: bytes
+    appended_ms: int | None = None
+    """When the log took it, by the log's own clock, Unix milliseconds; None where it keeps none."""
 
 
 class LogWriter(Protocol):
-    """The single writer of one partition."""
+    """A writer of one partition."""
 
     async def append(self, payload: bytes) -> int:
         """Make `payload` durable and return the position after it.
 
         Records keep the order of the calls. Concurrent calls share one write
         and one sync. After `LogFull` neither this record nor a later one of the
-        same moment is in the log; a cancelled call may still have written.
+        same moment is in the log; after `LogUnavailable` and after a cancelled
+        call it may be or come into it: repeat the same bytes. `WRITER_STAYS` in
+        `errors` says which errors leave the writer usable.
         """
         ...
 
     async def close(self) -> None:
-        """Finish what was appended and give the partition free; a second call does nothing."""
+        """Finish what was appended and give everything back; a second call does nothing."""
         ...
 
 
 class LogReader(Protocol):
     """Reads a topic; holds no position of its own."""
+
+    @property
+    def exclusive(self) -> bool:
+        """Whether a partition has one writer at a time: a new one proves the earlier one gone."""
+        ...
+
+    async def log_id(self) -> str:
+        """Return the name of the log whose positions these are; another name, other positions."""
+        ...
 
     async def partitions(self) -> list[str]:
         """Return the partitions that exist now, sorted."""
@@ -55,7 +68,7 @@ class LogReader(Protocol):
         ...
 
     async def end(self, partition: str) -> int:
-        """Return the position after the last durable record; 0 for an unknown partition."""
+        """Return the position after the last durable record."""
         ...
 
     async def wait(self, partition: str, position: int, timeout_ms: int) -> bool:
@@ -70,14 +83,18 @@ class LogReader(Protocol):
 class ShareLog(Protocol):
     """Where writers and readers come from."""
 
+    async def partition_for(self, topic: str, producer: bytes) -> str:
+        """Return the partition for a producer that was given none; it keeps it all its life."""
+        ...
+
     async def writer(self, topic: str, partition: str) -> LogWriter:
-        """Open the only writer of a partition, made when missing; `LogBusy` while there is one."""
+        """Open a writer of a partition; `LogBusy` while an exclusive one has another."""
         ...
 
     def reader(self, topic: str) -> LogReader:
-        """Return a reader of a topic, which need not exist yet."""
+        """Return a reader of a topic; nothing is opened before its first use."""
         ...
 
     async def delete_before(self, topic: str, partition: str, position: int) -> int:
-        """Let records before `position` go, as far as whole files do; return the new start."""
+        """Let records before `position` go, perhaps fewer; return the new start."""
         ...

@@ -20,3 +20,11 @@ def shares_topic(pool: str) -> str:
 def blocks_topic(pool: str) -> str:
     """Return the topic of a pool's solved blocks; `pool` is its poolId."""
     return f"blocks.{pool}"
+
+
+KAFKA_PREFIX = "pithead."
+
+
+def kafka_topic(topic: str) -> str:
+    """Return the name that a topic has in Kafka, where others may have theirs beside it."""
+    return f"{KAFKA_PREFIX}{topic}"

@@ -1,0 +1,85 @@
+"""KafkaLog: the share log in a Kafka cluster.
+
+Topics have the prefix `pithead.` there and are made beforehand (`topics_admin`);
+a partition's name is its number. A record is durable when all in-sync replicas
+have it. Any number of producers share a partition: a new one proves nothing of
+an earlier one. Positions are offsets and belong to the cluster whose id
+`LogReader.log_id` tells.
+"""
+
+import hashlib
+
+from aiokafka import TopicPartition
+from aiokafka.admin import RecordsToDelete
+from aiokafka.errors import KafkaError
+
+from pithead.log.kafka_client import (
+    Catalog,
+    KafkaAccess,
+    place_of,
+    start_admin,
+    start_producer,
+    stop_admin,
+)
+from pithead.log.kafka_errors import translated
+from pithead.log.kafka_reader import KafkaReader, partition_number
+from pithead.log.kafka_writer import KafkaWriter
+from pithead.log.names import check_name
+from pithead.log.topics import kafka_topic
+
+
+class KafkaLog:
+    """The log in one Kafka cluster; implements `ShareLog`."""
+
+    def __init__(self, access: KafkaAccess) -> None:
+        """Use a cluster; nothing is opened before the first use."""
+        self._access = access
+
+    async def partition_for(self, topic: str, producer: bytes) -> str:
+        """Return a partition by the hash of the producer's id over those that exist now."""
+        name = kafka_topic(check_name("topic", topic))
+        return str(chosen(producer, await self._partitions(name)))
+
+    async def writer(self, topic: str, partition: str) -> KafkaWriter:
+        """Open a writer of a partition, which others may write too; raises LogError."""
+        name = kafka_topic(check_name("topic", topic))
+        check_name("partition", partition)
+        # A producer would make a missing topic by asking for it, with settings that lose records.
+        place = place_of(self._access, name)
+        number = partition_number(place, partition, await self._partitions(name))
+        producer = await start_producer(self._access)
+        return KafkaWriter(producer, name, number, place_of(self._access, name, number))
+
+    def reader(self, topic: str) -> KafkaReader:
+        """Return a reader of a topic; nothing is opened before its first use."""
+        return KafkaReader(self._access, kafka_topic(check_name("topic", topic)))
+
+    async def delete_before(self, topic: str, partition: str, position: int) -> int:
+        """Delete the records before `position`, at most all; return the new start."""
+        name = kafka_topic(check_name("topic", topic))
+        reader = self.reader(topic)
+        try:
+            end = await reader.end(partition)
+        finally:
+            await reader.close()
+        target = TopicPartition(name, int(partition))
+        admin = await start_admin(self._access)
+        try:
+            starts = await admin.delete_records({target: RecordsToDelete(min(position, end))})
+        except (KafkaError, OSError, TimeoutError) as error:
+            raise translated(error, place_of(self._access, name, target.partition)) from error
+        finally:
+            await stop_admin(admin)
+        return int(starts[target])
+
+    async def _partitions(self, name: str) -> int:
+        catalog = Catalog(self._access)
+        try:
+            return await catalog.partitions(name)
+        finally:
+            await catalog.close()
+
+
+def chosen(producer: bytes, partitions: int) -> int:
+    """Return the partition of a producer: ids of one moment are alike, their hashes are not."""
+    return int.from_bytes(hashlib.sha256(producer).digest()[:8], "big") % partitions
