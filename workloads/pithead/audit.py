@@ -17,10 +17,10 @@ import msgspec
 from pithead.coins.node import NodeError, RpcNode
 from pithead.coins.registry import chain_params
 from pithead.config import LedgerSettings, RewardsSettings, SettingsError, SharesSettings, load
+from pithead.config.share_log import open_log
 from pithead.contracts import accounting_pb2_grpc, ledger_pb2_grpc
 from pithead.ledger.verify import verify
 from pithead.log.errors import LogError
-from pithead.log.file_log import FileLog
 from pithead.process import EXIT_FAILED
 from pithead.rewards.audit import recompute_splits
 from pithead.rewards.database import Database
@@ -94,7 +94,7 @@ async def _audit(config: Path) -> list[Look]:
 async def _cells(settings: SharesSettings) -> Look:
     engine = open_store(settings.database)
     try:
-        found = await recount(engine, FileLog(settings.log_dir))
+        found = await recount(engine, open_log(settings.log))
     except (LogError, LogNotWhole, StoreError) as error:
         return Look("cells", "the share log", [], str(error))
     finally:
@@ -118,8 +118,8 @@ async def _splits(settings: RewardsSettings, index: int) -> Look:
     try:
         async with AsyncExitStack() as stack:
             nodes = [await stack.enter_async_context(RpcNode(node)) for node in coin.nodes]
-            shares = await stack.enter_async_context(channel(settings.shares_socket))
-            ledger = await stack.enter_async_context(channel(settings.ledger_socket))
+            shares = await stack.enter_async_context(channel(settings.shares))
+            ledger = await stack.enter_async_context(channel(settings.ledger))
             audited = await recompute_splits(
                 Database(engine),
                 coin.key,

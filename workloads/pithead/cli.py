@@ -6,15 +6,24 @@ what they need when they run, so that each process starts with its own code only
 
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
+from pithead.plugins import CommandGroup
 from pithead.process import EXIT_FAILED, run_service
+
+if TYPE_CHECKING:
+    from pithead.wire.command import Task
 
 CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 DEFAULT_DATA = Path("pithead-data")
 
+direct_option = click.option(
+    "--config",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Settings of payouts: act on their database directly, as in a cluster.",
+)
 data_option = click.option(
     "--data",
     type=click.Path(file_okay=False, path_type=Path),
@@ -38,12 +47,17 @@ config_option = click.option(
     required=True,
     help="Settings of the process, as the runtime wrote them.",
 )
+result_option = click.option(
+    "--result",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="File for the result or a sentence on the failure; in a pod its termination message.",
+)
 supervisor_option = click.option(
     "--supervisor", type=int, hidden=True, help="End when this parent process ends."
 )
 
 
-@click.group(context_settings=CONTEXT)
+@click.group(cls=CommandGroup, context_settings=CONTEXT)
 @click.version_option(package_name="pithead", prog_name="pithead")
 def main() -> None:
     """Pithead: a mining-pool platform."""
@@ -256,6 +270,7 @@ def ledger(config: Path, supervisor: int | None) -> None:
     invoke_without_command=True,
     epilog=epilog(
         "pithead payouts --config config/payouts.json",
+        "pithead payouts run --config config/payouts.json --coin devchain",
         "pithead payouts adopt TXID --coin devchain --reason 'moved to cold storage'",
     ),
 )
@@ -263,7 +278,7 @@ def ledger(config: Path, supervisor: int | None) -> None:
 @supervisor_option
 @click.pass_context
 def payouts(context: click.Context, config: Path | None, supervisor: int | None) -> None:
-    """Pay miners: run the payouts service, or act on a running one."""
+    """Pay miners: run the payouts service, take one pass, or act on a running service."""
     if context.invoked_subcommand is not None:
         return
     if config is None:
@@ -281,11 +296,79 @@ def payouts(context: click.Context, config: Path | None, supervisor: int | None)
 @click.option("--coin", required=True, help="CoinEndpoint whose wallet sent it.")
 @click.option("--reason", required=True, help="Why it was sent, for the audit.")
 @data_option
-def adopt(txid: str, coin: str, reason: str, data: Path) -> None:
+@direct_option
+def adopt(txid: str, coin: str, reason: str, data: Path, config: Path | None) -> None:
     """Book an outgoing transaction that was made outside of the pool, so that payouts go on."""
+    if config is not None:
+        from pithead.payouts.command import adopt_directly
+
+        sys.exit(adopt_directly(config, coin, txid, reason))
     from pithead.up.report import adopt_transaction
 
     sys.exit(adopt_transaction(data, coin, txid, reason))
+
+
+@payouts.command(
+    "list", epilog=epilog("pithead payouts list --config /etc/pithead/settings.json -o json")
+)
+@click.option(
+    "--config",
+    type=click.Path(dir_okay=False, path_type=Path),
+    required=True,
+    help="Settings of payouts, whose database is read.",
+)
+@click.option("--limit", type=click.IntRange(1, 1000), default=20, show_default=True)
+@output_option
+def list_(config: Path, limit: int, output: str) -> None:
+    """Show the newest payouts from their database."""
+    from pithead.payouts.command import print_payouts
+
+    sys.exit(print_payouts(config, limit, as_json=output == "json"))
+
+
+@payouts.command(
+    "run", epilog=epilog("pithead payouts run --config /etc/pithead/settings.json --coin litecoin")
+)
+@config_option
+@click.option("--coin", required=True, help="CoinEndpoint to pay.")
+@click.option(
+    "--within",
+    "within_s",
+    type=click.FloatRange(min=0),
+    default=30.0,
+    show_default=True,
+    help="Seconds to wait for neighbours and to go on with what changes.",
+)
+@result_option
+def run_(config: Path, coin: str, within_s: float, result: Path | None) -> None:
+    """Take one pass for a scheduler: carry on what is under way, plan, sign, send, settle."""
+    from pithead.payouts.command import run_payouts
+
+    sys.exit(run_payouts(config, coin, within_s=within_s, result=result))
+
+
+@main.command(
+    epilog=epilog(
+        "pithead wire databases --config /etc/pithead/settings.json",
+        "pithead wire wallet --config /etc/pithead/settings.json --result /tmp/result.json",
+    )
+)
+@click.argument("task", type=click.Choice(["databases", "topics", "wallet", "schemes"]))
+@config_option
+@click.option(
+    "--within",
+    "within_s",
+    type=click.FloatRange(min=0),
+    default=120.0,
+    show_default=True,
+    help="Seconds to wait for a neighbour that is away.",
+)
+@result_option
+def wire(task: "Task", config: Path, within_s: float, result: Path | None) -> None:
+    """Make or ask once what a hub stands on, and tell the result; may be repeated."""
+    from pithead.wire.command import run_wire
+
+    sys.exit(run_wire(task, config, result=result, within_s=within_s))
 
 
 @main.command(epilog=epilog("pithead devchain --config config/devchain.json"))

@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable
-from pathlib import Path
 from typing import Any, TypeVar
 
 import grpc
 import msgspec
 
+from pithead.config import PeerSettings
 from pithead.contracts import (
     accounting_pb2,
     accounting_pb2_grpc,
@@ -46,7 +46,7 @@ class RuntimeRegion(msgspec.Struct, frozen=True):
     """One edge of a pool."""
 
     id: str
-    socket: Path
+    peer: PeerSettings
 
 
 class RuntimePool(msgspec.Struct, frozen=True):
@@ -69,10 +69,10 @@ class Runtime(msgspec.Struct, frozen=True):
 
     pid: int
     pools: list[RuntimePool]
-    shares: Path
-    rewards: Path
-    ledger: Path
-    payouts: Path
+    shares: PeerSettings
+    rewards: PeerSettings
+    ledger: PeerSettings
+    payouts: PeerSettings
 
 
 class RegionSnapshot(msgspec.Struct, frozen=True):
@@ -146,13 +146,13 @@ class Collector:
     def __init__(self, runtime: Runtime) -> None:
         self._runtime = runtime
         self._channels = {
-            path: channel(path)
-            for path in (
+            peer: channel(peer)
+            for peer in (
                 runtime.shares,
                 runtime.rewards,
                 runtime.ledger,
                 runtime.payouts,
-                *(region.socket for pool in runtime.pools for region in pool.regions),
+                *(region.peer for pool in runtime.pools for region in pool.regions),
             )
         }
         self._shares = accounting_pb2_grpc.AccountingStub(self._channels[runtime.shares])
@@ -203,7 +203,7 @@ class Collector:
         )
 
     async def _region(self, region: RuntimeRegion) -> RegionSnapshot:
-        stub = edge_pb2_grpc.EdgeStub(self._channels[region.socket])
+        stub = edge_pb2_grpc.EdgeStub(self._channels[region.peer])
         return RegionSnapshot(region.id, await _ask(stub.Status(edge_pb2.StatusRequest())))
 
 

@@ -23,12 +23,15 @@ def test_each_service_has_a_database_file_of_its_own() -> None:
 
 
 def test_socket_of_an_edge_is_short_however_long_its_ids_are() -> None:
-    socket = PATHS.edge_socket("p" * 104, "r" * 32)
+    socket = Path(PATHS.edge("p" * 104, "r" * 32).serve().address.removeprefix("unix:"))
     assert socket.parent == PATHS.run
     assert len(socket.name) <= SOCKET_NAME_LENGTH_MAX
 
 
 def test_sockets_of_different_edges_differ_and_stay() -> None:
     pairs = [("a", "b"), ("a", "c"), ("a.b", "c")]
-    assert len({PATHS.edge_socket(*pair) for pair in pairs}) == len(pairs)
-    assert PATHS.edge_socket("default.x", "local").name == "stratum-75673539ac67a30a.sock"
+    assert len({PATHS.edge(*pair).serve() for pair in pairs}) == len(pairs)
+    assert (
+        PATHS.edge("default.x", "local").serve().address
+        == "unix:/run/p/stratum-75673539ac67a30a.sock"
+    )

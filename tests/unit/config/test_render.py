@@ -1,6 +1,7 @@
 """From manifests to settings: values, units, phases, and what is missing."""
 
 import json
+from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -12,33 +13,34 @@ from pithead.coins.weight import bits_to_target, expected_hashes, weight_of_diff
 from pithead.config import (
     LimitSettings,
     PayoutPolicy,
+    PoolRegistration,
+    SchemeRegistration,
     Settings,
     SlotSettings,
     VardiffSettings,
     from_json,
     to_json,
 )
+from pithead.config.one_machine import DemoMiners, demo_miners, render_edges, render_hub
 from pithead.config.paths import RuntimePaths
-from pithead.config.render import (
-    DemoMiners,
-    PoolRegistration,
-    RenderError,
-    SchemeRegistration,
-    demo_miners,
-    render_edges,
-    render_hub,
-    render_rewards,
-    render_shares,
-)
+from pithead.config.places import RenderError
+from pithead.config.render import render_rewards, render_shares
 from pithead.manifests import Manifests, load_manifests, parse_manifests
+from pithead.manifests.objects import Credentials
+from tests.support.doors import peer_of
 
 pytestmark = pytest.mark.gate
 
 ROOT = Path(__file__).resolve().parents[3]
-PATHS = RuntimePaths(
-    databases=Path("/d/db"), log=Path("/d/log"), node=Path("/d/node"), run=Path("/d/run")
-)
 PASSWORD = "node-password"
+PATHS = RuntimePaths(
+    databases=Path("/d/db"),
+    log=Path("/d/log"),
+    node=Path("/d/node"),
+    run=Path("/d/run"),
+    credentials={"rpc": Credentials("rpc-user", "rpc-password")},
+    built_in_password=PASSWORD,
+)
 SCRIPT = bytes.fromhex("0014" + "11" * 20)
 BASE = "pithead.dev/v1alpha1"
 
@@ -190,14 +192,14 @@ def manifests() -> Manifests:
 
 def everything(manifests: Manifests) -> list[Settings]:
     """All settings of all phases."""
-    hub = render_hub(manifests, PATHS, devchain_password=PASSWORD)
+    hub = render_hub(manifests, PATHS)
     return [
         *([hub.devchain] if hub.devchain else []),
         hub.ledger,
         hub.payouts,
-        render_rewards(manifests, PATHS, SCRIPTS, devchain_password=PASSWORD),
-        render_shares(manifests, PATHS, SCRIPTS, SLOTS, devchain_password=PASSWORD),
-        *render_edges(manifests, PATHS, SCRIPTS, SLOTS, devchain_password=PASSWORD),
+        render_rewards(manifests, PATHS, SCRIPTS),
+        render_shares(manifests, PATHS, SCRIPTS, SLOTS),
+        *render_edges(manifests, PATHS, SCRIPTS, SLOTS),
     ]
 
 
@@ -211,7 +213,7 @@ def test_all_settings_pass_through_their_files(manifests: Manifests) -> None:
 
 
 def test_node_credentials_come_from_the_secret_and_main_nodes_first(manifests: Manifests) -> None:
-    payouts = render_hub(manifests, PATHS, devchain_password=PASSWORD).payouts
+    payouts = render_hub(manifests, PATHS).payouts
     dev, ltc = payouts.coins
     assert [(each.name, each.standby) for each in ltc.nodes] == [
         ("first", False),
@@ -225,13 +227,13 @@ def test_node_credentials_come_from_the_secret_and_main_nodes_first(manifests: M
 
 
 def test_coin_that_no_pool_uses_is_left_out(manifests: Manifests) -> None:
-    payouts = render_hub(manifests, PATHS, devchain_password=PASSWORD).payouts
+    payouts = render_hub(manifests, PATHS).payouts
     assert [coin.name for coin in payouts.coins] == ["dev", "ltc"]
     assert [policy.coin for policy in payouts.policies] == ["dev", "ltc"]
 
 
 def test_built_in_node_serves_the_coin_that_has_none(manifests: Manifests) -> None:
-    hub = render_hub(manifests, PATHS, devchain_password=PASSWORD)
+    hub = render_hub(manifests, PATHS)
     devchain = hub.devchain
     assert devchain is not None
     (node_settings,) = hub.payouts.coins[0].nodes
@@ -247,7 +249,7 @@ def test_built_in_node_takes_the_hashes_that_were_asked_for(hashes: int) -> None
     objects = [each for each in OBJECTS if each["metadata"]["name"] in ("near", "demo")]
     spec = {"coin": "devchain", "network": "regtest", "devchain": {"hashesPerBlock": hashes}}
     found = read([*objects, manifest("CoinEndpoint", "dev", spec)])
-    devchain = render_hub(found, PATHS, devchain_password=PASSWORD).devchain
+    devchain = render_hub(found, PATHS).devchain
     assert devchain is not None
     # Compact targets have 16 significant bits or more.
     assert hashes <= expected_hashes(bits_to_target(devchain.bits)) <= hashes * (1 + 2**-15) + 1
@@ -255,11 +257,11 @@ def test_built_in_node_takes_the_hashes_that_were_asked_for(hashes: int) -> None
 
 def test_no_built_in_node_runs_when_every_coin_has_nodes() -> None:
     kept = [each for each in OBJECTS if each["metadata"]["name"] not in ("dev", "demo", "off")]
-    assert render_hub(read(kept), PATHS, devchain_password=PASSWORD).devchain is None
+    assert render_hub(read(kept), PATHS).devchain is None
 
 
 def test_payout_policy_is_in_base_units_and_one_a_coin(manifests: Manifests) -> None:
-    dev, ltc = render_hub(manifests, PATHS, devchain_password=PASSWORD).payouts.policies
+    dev, ltc = render_hub(manifests, PATHS).payouts.policies
     assert dev == PayoutPolicy(
         coin="dev",
         interval_s=9,
@@ -275,16 +277,20 @@ def test_payout_policy_is_in_base_units_and_one_a_coin(manifests: Manifests) -> 
 
 
 def test_schemes_are_registered_in_the_order_of_the_pool(manifests: Manifests) -> None:
-    registrations = render_hub(manifests, PATHS, devchain_password=PASSWORD).registrations
+    registrations = render_hub(manifests, PATHS).registrations
     near = SchemeRegistration(
-        "near",
-        "PPLNS",
-        '{"fee_ppm":15000,"method":"PPLNS","window":{"factor_ppm":500000}}',
+        name="near",
+        method="PPLNS",
+        parameters='{"fee_ppm":15000,"method":"PPLNS","window":{"factor_ppm":500000}}',
     )
     far = SchemeRegistration(
-        "far", "PPLNS", '{"fee_ppm":15000,"method":"PPLNS","window":{"weight":"777"}}'
+        name="far",
+        method="PPLNS",
+        parameters='{"fee_ppm":15000,"method":"PPLNS","window":{"weight":"777"}}',
     )
-    assert registrations[0] == PoolRegistration("default.alpha", "litecoin/mainnet", (near, far))
+    assert registrations[0] == PoolRegistration(
+        pool="default.alpha", coin="litecoin/mainnet", schemes=(near, far)
+    )
     assert [each.pool for each in registrations] == [
         "default.alpha",
         "default.demo",
@@ -294,20 +300,20 @@ def test_schemes_are_registered_in_the_order_of_the_pool(manifests: Manifests) -
 
 
 def test_services_find_one_another_and_share_no_database(manifests: Manifests) -> None:
-    hub = render_hub(manifests, PATHS, devchain_password=PASSWORD)
-    rewards = render_rewards(manifests, PATHS, SCRIPTS, devchain_password=PASSWORD)
-    shares = render_shares(manifests, PATHS, SCRIPTS, SLOTS, devchain_password=PASSWORD)
+    hub = render_hub(manifests, PATHS)
+    rewards = render_rewards(manifests, PATHS, SCRIPTS)
+    shares = render_shares(manifests, PATHS, SCRIPTS, SLOTS)
     for service in (rewards, hub.payouts):
-        assert service.shares_socket == shares.socket
-        assert service.ledger_socket == hub.ledger.socket
+        assert service.shares == peer_of(shares.serve)
+        assert service.ledger == peer_of(hub.ledger.serve)
     served = (hub.ledger, hub.payouts, rewards, shares)
     assert len({each.database for each in served}) == len(served)
-    assert len({each.socket for each in served}) == len(served)
+    assert len({each.serve for each in served}) == len(served)
 
 
 def test_rewards_assigns_slots_and_shares_learns_them(manifests: Manifests) -> None:
-    rewards = render_rewards(manifests, PATHS, SCRIPTS, devchain_password=PASSWORD)
-    shares = render_shares(manifests, PATHS, SCRIPTS, SLOTS, devchain_password=PASSWORD)
+    rewards = render_rewards(manifests, PATHS, SCRIPTS)
+    shares = render_shares(manifests, PATHS, SCRIPTS, SLOTS)
     assert all(pool.slots == () for pool in rewards.pools)
     assert {pool.pool: pool.slots for pool in shares.pools} == SLOTS
     assert rewards.pools[1].payout_script == SCRIPT.hex()
@@ -315,17 +321,17 @@ def test_rewards_assigns_slots_and_shares_learns_them(manifests: Manifests) -> N
 
 
 def test_one_edge_runs_in_each_active_region(manifests: Manifests) -> None:
-    edges = render_edges(manifests, PATHS, SCRIPTS, SLOTS, devchain_password=PASSWORD)
+    edges = render_edges(manifests, PATHS, SCRIPTS, SLOTS)
     assert [(edge.pool, edge.region, edge.partition) for edge in edges] == [
         ("default.alpha", "eu", "eu-0"),
         ("default.demo", "eu", "eu-0"),
         ("shared-2", "eu", "eu-0"),
     ]
-    assert len({edge.socket for edge in edges}) == 3
+    assert len({edge.serve for edge in edges}) == 3
 
 
 def test_edge_gets_all_its_limits_in_their_units(manifests: Manifests) -> None:
-    edge = render_edges(manifests, PATHS, SCRIPTS, SLOTS, devchain_password=PASSWORD)[0]
+    edge = render_edges(manifests, PATHS, SCRIPTS, SLOTS)[0]
     assert edge.vardiff == VardiffSettings(
         share_interval_ms=7000, retarget_interval_ms=70_000, variance_percent=17
     )
@@ -342,13 +348,13 @@ def test_edge_gets_all_its_limits_in_their_units(manifests: Manifests) -> None:
 
 
 def test_manifest_defaults_are_those_of_the_settings(manifests: Manifests) -> None:
-    edge = render_edges(manifests, PATHS, SCRIPTS, SLOTS, devchain_password=PASSWORD)[1]
+    edge = render_edges(manifests, PATHS, SCRIPTS, SLOTS)[1]
     assert edge.vardiff == VardiffSettings()
     assert edge.limits == LimitSettings()
 
 
 def test_listener_gets_the_slot_of_its_scheme_and_exact_weights(manifests: Manifests) -> None:
-    edge = render_edges(manifests, PATHS, SCRIPTS, SLOTS, devchain_password=PASSWORD)[0]
+    edge = render_edges(manifests, PATHS, SCRIPTS, SLOTS)[0]
     low, near = edge.listeners
     assert (low.slot, low.host, low.port) == (1, "127.0.0.1", 2)
     assert (near.slot, near.host) == (0, "0.0.0.0")
@@ -361,12 +367,12 @@ def test_listener_gets_the_slot_of_its_scheme_and_exact_weights(manifests: Manif
 
 def test_what_a_service_has_not_told_yet_is_named(manifests: Manifests) -> None:
     with pytest.raises(RenderError, match="no payout script is known for CoinEndpoint ltc"):
-        render_rewards(manifests, PATHS, {"dev": SCRIPT}, devchain_password=PASSWORD)
+        render_rewards(manifests, PATHS, {"dev": SCRIPT})
     with pytest.raises(RenderError, match=r"no scheme slots are known for pool default\.alpha"):
-        render_edges(manifests, PATHS, SCRIPTS, {}, devchain_password=PASSWORD)
+        render_edges(manifests, PATHS, SCRIPTS, {})
     lost = SLOTS | {"default.alpha": SLOTS["default.alpha"][:1]}
     with pytest.raises(RenderError, match=r"for scheme far of pool default\.alpha"):
-        render_edges(manifests, PATHS, SCRIPTS, lost, devchain_password=PASSWORD)
+        render_edges(manifests, PATHS, SCRIPTS, lost)
 
 
 @pytest.mark.parametrize(
@@ -404,7 +410,7 @@ def test_pool_that_is_off_or_asks_for_none_has_no_demo_miners(manifests: Manifes
 
 def test_quickstart_finds_a_block_every_two_seconds() -> None:
     found = load_manifests([ROOT / "examples" / "quickstart"])
-    hub = render_hub(found, PATHS, devchain_password=PASSWORD)
+    hub = render_hub(found, PATHS)
     (miners,) = demo_miners(found)
     assert hub.devchain is not None
     seconds = expected_hashes(bits_to_target(hub.devchain.bits)) / sum(miners.hashrates)
@@ -416,9 +422,19 @@ def test_quickstart_finds_a_block_every_two_seconds() -> None:
     assert depth * seconds + policy.interval_s < 35
 
 
+@pytest.mark.parametrize("key", ["username", "password"])
+def test_secret_that_settings_would_take_for_a_file_is_refused(
+    manifests: Manifests, key: str
+) -> None:
+    login = replace(PATHS.credentials["rpc"], **{key: "fromFile:/etc/passwd"})
+    with pytest.raises(RenderError, match=f"Secret rpc, key {key} begins with 'fromFile:'"):
+        render_hub(manifests, replace(PATHS, credentials={"rpc": login}))
+
+
 def test_litecoin_example_holds_at_least_two_hundred_shares() -> None:
     found = load_manifests([ROOT / "examples" / "litecoin-regtest"])
-    hub = render_hub(found, PATHS, devchain_password=PASSWORD)
+    paths = replace(PATHS, credentials=found.credentials)
+    hub = render_hub(found, paths)
     ((registration,),) = [each.schemes for each in hub.registrations]
     window = int(json.loads(registration.parameters)["window"]["weight"])
     slots = {
@@ -426,7 +442,7 @@ def test_litecoin_example_holds_at_least_two_hundred_shares() -> None:
             SlotSettings(slot=0, scheme="pplns", revision="a", effective_height=0),
         )
     }
-    (edge,) = render_edges(found, PATHS, {"litecoin": SCRIPT}, slots, devchain_password=PASSWORD)
+    (edge,) = render_edges(found, paths, {"litecoin": SCRIPT}, slots)
     (listener,) = edge.listeners
     assert listener.max_weight == 2, "a share harder than a block would miss blocks"
     assert window >= 200 * listener.max_weight

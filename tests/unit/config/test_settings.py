@@ -1,24 +1,34 @@
 from pathlib import Path
+from typing import Any
 
+import msgspec
 import pytest
 
 from pithead.config import (
     CoinSettings,
+    KafkaSettings,
     LedgerSettings,
+    LogSettings,
     NodeSettings,
     PayoutsSettings,
+    PeerSettings,
+    ServeSettings,
     SettingsError,
+    TlsFiles,
     from_json,
     load,
     store,
     to_json,
 )
+from tests.support.doors import peer, served
 
 pytestmark = pytest.mark.gate
 
+SERVE = '{"address": "unix:/tmp/s"}'
+
 PAYOUTS = PayoutsSettings(
     database="sqlite+aiosqlite:////tmp/payouts.db",
-    socket=Path("/tmp/payouts.sock"),
+    serve=served(Path("/tmp/payouts.sock")),
     coins=(
         CoinSettings(
             name="litecoin",
@@ -28,8 +38,8 @@ PAYOUTS = PayoutsSettings(
         ),
     ),
     policies=(),
-    shares_socket=Path("/tmp/shares.sock"),
-    ledger_socket=Path("/tmp/ledger.sock"),
+    shares=peer(Path("/tmp/shares.sock")),
+    ledger=peer(Path("/tmp/ledger.sock")),
 )
 
 
@@ -50,11 +60,19 @@ def test_stored_settings_are_private_even_over_an_open_file(tmp_path: Path) -> N
     ("text", "message"),
     [
         pytest.param(
-            '{"database": "x", "socket": "y", "colour": 1}', "unknown field `colour`", id="unknown"
+            f'{{"database": "x", "serve": {SERVE}, "colour": 1}}',
+            "unknown field `colour`",
+            id="unknown",
         ),
-        pytest.param('{"database": "x"}', "missing required field `socket`", id="half-given"),
-        pytest.param('{"database": 5, "socket": "y"}', r"got `int` - at `\$.database`", id="type"),
-        pytest.param('{"database": "x", "socket": 7}', r"for a path, got `int`", id="path"),
+        pytest.param('{"database": "x"}', "missing required field `serve`", id="half-given"),
+        pytest.param(
+            f'{{"database": 5, "serve": {SERVE}}}', r"got `int` - at `\$.database`", id="type"
+        ),
+        pytest.param(
+            '{"database": "x", "serve": {"address": "a:1", "tls": {"certificate": 7, "key": "k"}}}',
+            r"for a path, got `int`",
+            id="path",
+        ),
         pytest.param('{"database"', "truncated", id="cut"),
     ],
 )
@@ -70,3 +88,88 @@ def test_bad_settings_are_refused_with_file_and_key(
 def test_missing_settings_are_named(tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match=r"absent\.json: no such settings file"):
         load(tmp_path / "absent.json", LedgerSettings)
+
+
+def written(tmp_path: Path, text: str) -> Path:
+    path = tmp_path / "ledger.json"
+    path.write_text(text)
+    return path
+
+
+def test_secret_comes_from_the_file_that_stands_for_it(tmp_path: Path) -> None:
+    secret = tmp_path / "url"
+    secret.write_text("  postgresql://secret\n")
+    path = written(tmp_path, f'{{"database": "fromFile:{secret}", "serve": {SERVE}}}')
+    assert load(path, LedgerSettings).database == "postgresql://secret"
+
+
+def test_secrets_are_found_however_deep(tmp_path: Path) -> None:
+    secret = tmp_path / "password"
+    secret.write_text("geheim")
+    coin = msgspec.structs.replace(
+        PAYOUTS.coins[0],
+        nodes=(msgspec.structs.replace(PAYOUTS.coins[0].nodes[0], password=f"fromFile:{secret}"),),
+    )
+    store(tmp_path / "payouts.json", msgspec.structs.replace(PAYOUTS, coins=(coin,)))
+    found = load(tmp_path / "payouts.json", PayoutsSettings)
+    assert found.coins[0].nodes[0].password == "geheim"
+
+
+@pytest.mark.parametrize(
+    ("content", "value", "message"),
+    [
+        (None, "{}", r"url can not be read \(No such file or directory\): .*mounted"),
+        (b" \n", "{}", "url is empty"),
+        (b"\xff\xfe", "{}", "url is not UTF-8"),
+        (b"x", "url", "the file url is not named by an absolute path"),
+        (b"x", "", r"the file \(none\) is not named"),
+    ],
+    ids=["absent", "empty", "binary", "relative", "nameless"],
+)
+def test_unreadable_secret_is_told_with_file_and_key(
+    tmp_path: Path, content: bytes | None, value: str, message: str
+) -> None:
+    secret = tmp_path / "url"
+    if content is not None:
+        secret.write_bytes(content)
+    value = value.format(secret) if value == "{}" else value
+    path = written(tmp_path, f'{{"database": "fromFile:{value}", "serve": {SERVE}}}')
+    with pytest.raises(SettingsError, match=rf"ledger\.json: .*{message}.* at `\$\.database`"):
+        load(path, LedgerSettings)
+
+
+TLS = TlsFiles(certificate=Path("/c"), key=Path("/k"), ca=Path("/ca"))
+
+
+@pytest.mark.parametrize("shape", [ServeSettings, PeerSettings])
+@pytest.mark.parametrize(
+    ("address", "tls", "message"),
+    [
+        ("0.0.0.0:9500", None, "needs `tls`, as other machines can reach it"),
+        ("ledger:9500", None, "needs `tls`"),
+        ("ledger", TLS, "`host:port`"),
+        ("ledger:99999", TLS, "`host:port`"),
+        (":9500", TLS, "`host:port`"),
+        ("unix:/s", TLS, "a unix socket has no TLS"),
+        ("ledger:9500", msgspec.structs.replace(TLS, ca=None), "needs a `ca`"),
+    ],
+)
+def test_address_that_is_not_safe_is_refused(
+    shape: type[ServeSettings | PeerSettings], address: str, tls: TlsFiles | None, message: str
+) -> None:
+    with pytest.raises(ValueError, match=message):
+        shape(address=address, tls=tls)
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1:1", "[::1]:1", "localhost:1", "unix:/s"])
+def test_address_of_this_machine_alone_needs_no_tls(address: str) -> None:
+    assert ServeSettings(address=address).tls is None
+
+
+def test_log_is_either_files_or_kafka() -> None:
+    kafka = KafkaSettings(bootstrap_servers=("k:9092",))
+    both: dict[str, Any] = {"directory": Path("/log"), "kafka": kafka}
+    for both_or_none in ({}, both):
+        with pytest.raises(ValueError, match="either `directory` or `kafka`"):
+            LogSettings(**both_or_none)
+    assert LogSettings(kafka=kafka).directory is None

@@ -1,47 +1,43 @@
 """Answers for the way from manifests to process settings: pure functions, nothing is read or made.
 
-Settings come in two phases, because some facts exist only once the first
-services run. `render_hub` needs the manifests alone: the built-in node, the
-ledger, the payouts, and what rewards must be told about schemes. With the
-script that each wallet gave out, `render_rewards` follows; with the slots that
-rewards assigned, `render_shares` and `render_edges`.
+Both runtimes render the same settings; what differs between them stands behind
+`Places`. Settings come in phases, because some facts exist only once the first
+services run. The ledger and payouts need the manifests alone; with the script
+that each wallet gave out, `render_rewards` follows; with the slots that rewards
+assigned, `render_shares` and `render_edge`.
 
 Amounts become base units and difficulties weights here, exactly, once.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from decimal import Decimal
 
 from pithead.coins.params import ChainParams
 from pithead.coins.registry import chain_params
-from pithead.coins.weight import target_to_bits, weight_of_difficulty
+from pithead.coins.weight import weight_of_difficulty
 from pithead.config import (
     CoinSettings,
-    DevchainSettings,
     LedgerSettings,
     LimitSettings,
     ListenerSettings,
     NodeSettings,
     PayoutPolicy,
     PayoutsSettings,
+    PoolRegistration,
     PoolSettings,
     RewardsSettings,
+    SchemeRegistration,
     SharesSettings,
     SlotSettings,
     StratumSettings,
     VardiffSettings,
     WalletSettings,
 )
-from pithead.config.paths import RuntimePaths
+from pithead.config.places import EdgePlaces, Places, RenderError
 from pithead.manifests.amounts import base_units, difficulty
-from pithead.manifests.endpoint import BuiltInNode, CoinEndpoint
-from pithead.manifests.objects import Manifests, demo_hashrates
+from pithead.manifests.endpoint import CoinEndpoint
+from pithead.manifests.objects import Manifests
 from pithead.manifests.pool import Listener, MiningPool
 from pithead.manifests.scheme import canonical_parameters
-
-BUILT_IN_HOST = "127.0.0.1"
-BUILT_IN_USER = "pithead"
 
 Scripts = Mapping[str, bytes]
 """Script that coinbases pay, by CoinEndpoint name."""
@@ -49,221 +45,135 @@ Slots = Mapping[str, tuple[SlotSettings, ...]]
 """Scheme slots and their revisions, by poolId."""
 
 
-class RenderError(Exception):
-    """Raised when a fact from the running services is missing; the text names it."""
-
-
-@dataclass(frozen=True)
-class SchemeRegistration:
-    """One scheme that rewards must be told about before edges start."""
-
-    name: str
-    method: str
-    parameters: str
-    """Canonical JSON of all that changes money."""
-
-
-@dataclass(frozen=True)
-class PoolRegistration:
-    """The schemes of one pool."""
-
-    pool: str
-    """poolId."""
-    coin: str
-    """`<coin>/<network>`."""
-    schemes: tuple[SchemeRegistration, ...]
-
-
-@dataclass(frozen=True)
-class Hub:
-    """What the manifests alone decide."""
-
-    devchain: DevchainSettings | None
-    """The built-in node; None when every coin has nodes of its own."""
-    ledger: LedgerSettings
-    payouts: PayoutsSettings
-    registrations: tuple[PoolRegistration, ...]
-
-
-@dataclass(frozen=True)
-class DemoMiners:
-    """Built-in miners that a pool's annotation asks for."""
-
-    pool: str
-    """poolId."""
-    endpoint: str
-    """CoinEndpoint name."""
-    algorithm: str
-    """`sha256d` or `scrypt`."""
-    url: str
-    """Stratum address of the pool's first listener."""
-    hashrates: tuple[Decimal, ...]
-    """Hashes per second of each miner."""
-
-
-def render_hub(manifests: Manifests, paths: RuntimePaths, *, devchain_password: str) -> Hub:
-    """Settings of what starts first. The password protects the built-in node's RPC."""
-    built_in = [each for each in manifests.used_endpoints() if not each.spec.nodes]
-    return Hub(
-        devchain=_devchain(built_in[0], paths, devchain_password) if built_in else None,
-        ledger=LedgerSettings(database=paths.database("ledger"), socket=paths.socket("ledger")),
-        payouts=PayoutsSettings(
-            database=paths.database("payouts"),
-            socket=paths.socket("payouts"),
-            coins=_coins(manifests, devchain_password),
-            policies=_policies(manifests),
-            shares_socket=paths.socket("shares"),
-            ledger_socket=paths.socket("ledger"),
-        ),
-        registrations=tuple(
-            PoolRegistration(
-                pool=pool.pool_id,
-                coin=_params(manifests.endpoint(pool)).key,
-                schemes=tuple(
-                    SchemeRegistration(
-                        scheme.metadata.name, scheme.spec.method, canonical_parameters(scheme)
-                    )
-                    for scheme in manifests.offered(pool)
-                ),
-            )
-            for pool in manifests.pools
-        ),
+def render_ledger(places: Places) -> LedgerSettings:
+    """Settings of the ledger."""
+    return LedgerSettings(
+        database=places.database("ledger"), serve=places.serve("ledger"), health=places.health()
     )
 
 
-def render_rewards(
-    manifests: Manifests, paths: RuntimePaths, scripts: Scripts, *, devchain_password: str
-) -> RewardsSettings:
+def render_payouts(
+    manifests: Manifests, places: Places, endpoint: str | None = None
+) -> PayoutsSettings:
+    """Settings of payouts, of all coins or of one CoinEndpoint alone."""
+    paid = [
+        each
+        for each in manifests.used_endpoints()
+        if endpoint is None or each.metadata.name == endpoint
+    ]
+    if endpoint is not None and not paid:
+        raise RenderError(f"no pool uses CoinEndpoint {endpoint}")
+    names = {each.metadata.name for each in paid}
+    return PayoutsSettings(
+        database=places.database("payouts"),
+        serve=places.serve("payouts"),
+        coins=tuple(coin_settings(each, places.wallet_nodes(each)) for each in paid),
+        policies=tuple(each for each in _policies(manifests) if each.coin in names),
+        shares=places.peer("shares", client="payouts"),
+        ledger=places.peer("ledger", client="payouts"),
+    )
+
+
+def registrations(manifests: Manifests) -> tuple[PoolRegistration, ...]:
+    """What rewards must be told about schemes before edges start, in the order of the pools."""
+    return tuple(
+        PoolRegistration(
+            pool=pool.pool_id,
+            coin=params_of(manifests.endpoint(pool)).key,
+            schemes=tuple(
+                SchemeRegistration(
+                    name=scheme.metadata.name,
+                    method=scheme.spec.method,
+                    parameters=canonical_parameters(scheme),
+                )
+                for scheme in manifests.offered(pool)
+            ),
+        )
+        for pool in manifests.pools
+    )
+
+
+def render_rewards(manifests: Manifests, places: Places, scripts: Scripts) -> RewardsSettings:
     """Settings of rewards; its pools carry no slots, because rewards itself assigns them."""
     return RewardsSettings(
-        database=paths.database("rewards"),
-        socket=paths.socket("rewards"),
-        log_dir=paths.log,
+        database=places.database("rewards"),
+        serve=places.serve("rewards"),
+        log=places.share_log(),
         pools=tuple(_pool(pool, scripts, ()) for pool in manifests.pools),
-        coins=_coins(manifests, devchain_password),
-        shares_socket=paths.socket("shares"),
-        ledger_socket=paths.socket("ledger"),
+        coins=_coins(manifests, places),
+        shares=places.peer("shares", client="rewards"),
+        ledger=places.peer("ledger", client="rewards"),
+        health=places.health(),
     )
 
 
 def render_shares(
-    manifests: Manifests,
-    paths: RuntimePaths,
-    scripts: Scripts,
-    slots: Slots,
-    *,
-    devchain_password: str,
+    manifests: Manifests, places: Places, scripts: Scripts, slots: Slots
 ) -> SharesSettings:
     """Settings of the share processor."""
     return SharesSettings(
-        database=paths.database("shares"),
-        socket=paths.socket("shares"),
-        log_dir=paths.log,
+        database=places.database("shares"),
+        serve=places.serve("shares"),
+        log=places.share_log(),
         pools=tuple(_pool(pool, scripts, _slots(pool, slots)) for pool in manifests.pools),
-        coins=_coins(manifests, devchain_password),
+        coins=_coins(manifests, places),
+        health=places.health(),
     )
 
 
-def render_edges(
+def render_edge(
     manifests: Manifests,
-    paths: RuntimePaths,
+    pool: MiningPool,
+    region: str,
+    places: EdgePlaces,
     scripts: Scripts,
     slots: Slots,
-    *,
-    devchain_password: str,
-) -> tuple[StratumSettings, ...]:
-    """Settings of each edge: one for every active region of every pool."""
-    coins = {coin.name: coin for coin in _coins(manifests, devchain_password)}
-    return tuple(
-        _edge(
-            pool,
-            region.id,
-            coins[pool.spec.coin_endpoint_ref.name],
-            paths,
-            script=_script(pool, scripts),
-            table=_slots(pool, slots),
-        )
-        for pool in manifests.pools
-        for region in pool.spec.regions
-        if region.state == "Active"
+) -> StratumSettings:
+    """Settings of the edges of one pool in one region."""
+    spec = pool.spec
+    endpoint = manifests.endpoint(pool)
+    params = params_of(endpoint)
+    table = _slots(pool, slots)
+    slot_of = {revision.scheme: revision.slot for revision in table}
+    return StratumSettings(
+        pool=pool.pool_id,
+        region=region,
+        coin=coin_settings(endpoint, places.nodes(endpoint)),
+        payout_script=_script(pool, scripts),
+        listeners=tuple(_listener(pool, each, slot_of, params, places) for each in spec.listeners),
+        slots=table,
+        vardiff=VardiffSettings(
+            share_interval_ms=spec.vardiff.share_interval_seconds * 1000,
+            retarget_interval_ms=spec.vardiff.retarget_interval_seconds * 1000,
+            variance_percent=spec.vardiff.variance_percent,
+        ),
+        limits=LimitSettings(
+            connections_max=spec.limits.connections_max,
+            line_bytes_max=spec.limits.line_bytes_max,
+            subscribe_timeout_ms=spec.limits.subscribe_timeout_seconds * 1000,
+            idle_timeout_ms=spec.limits.idle_timeout_seconds * 1000,
+            garbage_lines_max=spec.bans.garbage_lines_max,
+            invalid_percent=spec.bans.invalid_percent,
+            invalid_window=spec.bans.submits_window,
+            ban_ms=spec.bans.duration_seconds * 1000,
+        ),
+        log=places.share_log(),
+        partition=places.partition,
+        serve=places.serve(),
+        drain=places.drain(),
+        report=places.report(),
+        health=places.health(),
     )
 
 
-def demo_miners(manifests: Manifests) -> tuple[DemoMiners, ...]:
-    """The demo miners that pools with an active region ask for."""
-    found = []
-    for pool in manifests.pools:
-        rates = demo_hashrates(pool)
-        if not rates or all(region.state != "Active" for region in pool.spec.regions):
-            continue
-        endpoint = manifests.endpoint(pool)
-        listener = pool.spec.listeners[0]
-        found.append(
-            DemoMiners(
-                pool=pool.pool_id,
-                endpoint=endpoint.metadata.name,
-                algorithm=_params(endpoint).pow,
-                url=f"stratum+tcp://{_reachable(listener.host)}:{listener.port}",
-                hashrates=rates,
-            )
-        )
-    return tuple(found)
-
-
-def _reachable(host: str) -> str:
-    """Address by which this machine reaches a port that was opened on `host`."""
-    loopback = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - compared, not bound
-    host = loopback.get(host, host)
-    return f"[{host}]" if ":" in host else host
-
-
-def _params(endpoint: CoinEndpoint) -> ChainParams:
+def params_of(endpoint: CoinEndpoint) -> ChainParams:
+    """Parameters of the chain that an endpoint is on."""
     return chain_params(endpoint.spec.coin, endpoint.spec.network)
 
 
-def _devchain(endpoint: CoinEndpoint, paths: RuntimePaths, password: str) -> DevchainSettings:
-    parameters = endpoint.spec.devchain or BuiltInNode()
-    return DevchainSettings(
-        data_dir=paths.node / endpoint.metadata.name,
-        host=BUILT_IN_HOST,
-        port=parameters.rpc_port,
-        user=BUILT_IN_USER,
-        password=password,
-        bits=target_to_bits(2**256 // parameters.hashes_per_block - 1),
-        # Rewards and payouts count maturity by the coin's parameters: the node must agree.
-        coinbase_maturity=_params(endpoint).coinbase_maturity,
-        socket=None,
-    )
-
-
-def _coins(manifests: Manifests, devchain_password: str) -> tuple[CoinSettings, ...]:
-    return tuple(
-        _coin(endpoint, manifests, devchain_password) for endpoint in manifests.used_endpoints()
-    )
-
-
-def _coin(endpoint: CoinEndpoint, manifests: Manifests, devchain_password: str) -> CoinSettings:
+def coin_settings(endpoint: CoinEndpoint, nodes: tuple[NodeSettings, ...]) -> CoinSettings:
+    """One coin as services see it, with the nodes that they may dial."""
     spec = endpoint.spec
-    nodes: tuple[NodeSettings, ...]
-    if spec.nodes:
-        # Main nodes first: the wallet and the first choice of an edge are the first node.
-        ordered = sorted(spec.nodes, key=lambda node: node.role == "standby")
-        nodes = tuple(
-            NodeSettings(
-                name=node.name,
-                url=node.url,
-                user=manifests.credentials[node.credentials_secret_ref.name].username,
-                password=manifests.credentials[node.credentials_secret_ref.name].password,
-                standby=node.role == "standby",
-            )
-            for node in ordered
-        )
-    else:
-        port = (spec.devchain or BuiltInNode()).rpc_port
-        url = f"http://{BUILT_IN_HOST}:{port}"
-        nodes = (
-            NodeSettings(name="devchain", url=url, user=BUILT_IN_USER, password=devchain_password),
-        )
     return CoinSettings(
         name=endpoint.metadata.name,
         coin=spec.coin,
@@ -275,6 +185,10 @@ def _coin(endpoint: CoinEndpoint, manifests: Manifests, devchain_password: str) 
     )
 
 
+def _coins(manifests: Manifests, places: Places) -> tuple[CoinSettings, ...]:
+    return tuple(coin_settings(each, places.nodes(each)) for each in manifests.used_endpoints())
+
+
 def _policies(manifests: Manifests) -> tuple[PayoutPolicy, ...]:
     """One policy a CoinEndpoint: its pools agree, and the first by name bears the network fee."""
     first: dict[str, MiningPool] = {}
@@ -284,7 +198,7 @@ def _policies(manifests: Manifests) -> tuple[PayoutPolicy, ...]:
     for name in sorted(first):
         pool = first[name]
         payouts = pool.spec.payouts
-        decimals = _params(manifests.endpoints[name]).decimals
+        decimals = params_of(manifests.endpoints[name]).decimals
         policies.append(
             PayoutPolicy(
                 coin=name,
@@ -323,48 +237,12 @@ def _slots(pool: MiningPool, slots: Slots) -> tuple[SlotSettings, ...]:
     return slots[pool.pool_id]
 
 
-def _edge(
-    pool: MiningPool,
-    region: str,
-    coin: CoinSettings,
-    paths: RuntimePaths,
-    *,
-    script: str,
-    table: tuple[SlotSettings, ...],
-) -> StratumSettings:
-    spec = pool.spec
-    params = chain_params(coin.coin, coin.network)
-    slot_of = {revision.scheme: revision.slot for revision in table}
-    return StratumSettings(
-        pool=pool.pool_id,
-        region=region,
-        coin=coin,
-        payout_script=script,
-        listeners=tuple(_listener(pool, each, slot_of, params) for each in spec.listeners),
-        slots=table,
-        vardiff=VardiffSettings(
-            share_interval_ms=spec.vardiff.share_interval_seconds * 1000,
-            retarget_interval_ms=spec.vardiff.retarget_interval_seconds * 1000,
-            variance_percent=spec.vardiff.variance_percent,
-        ),
-        limits=LimitSettings(
-            connections_max=spec.limits.connections_max,
-            line_bytes_max=spec.limits.line_bytes_max,
-            subscribe_timeout_ms=spec.limits.subscribe_timeout_seconds * 1000,
-            idle_timeout_ms=spec.limits.idle_timeout_seconds * 1000,
-            garbage_lines_max=spec.bans.garbage_lines_max,
-            invalid_percent=spec.bans.invalid_percent,
-            invalid_window=spec.bans.submits_window,
-            ban_ms=spec.bans.duration_seconds * 1000,
-        ),
-        log_dir=paths.log,
-        partition=f"{region}-0",
-        socket=paths.edge_socket(pool.pool_id, region),
-    )
-
-
 def _listener(
-    pool: MiningPool, listener: Listener, slot_of: Mapping[str, int], params: ChainParams
+    pool: MiningPool,
+    listener: Listener,
+    slot_of: Mapping[str, int],
+    params: ChainParams,
+    places: EdgePlaces,
 ) -> ListenerSettings:
     scheme = listener.scheme or pool.spec.default_scheme_name
     if scheme not in slot_of:
@@ -372,10 +250,11 @@ def _listener(
     bounds = listener.difficulty
     return ListenerSettings(
         name=listener.name,
-        host=listener.host,
+        host=places.host(listener),
         port=listener.port,
         slot=slot_of[scheme],
         start_weight=weight_of_difficulty(difficulty(bounds.start), params),
         min_weight=weight_of_difficulty(difficulty(bounds.min), params),
         max_weight=weight_of_difficulty(difficulty(bounds.max), params),
+        tls=places.tls(listener),
     )

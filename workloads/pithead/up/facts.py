@@ -14,7 +14,7 @@ from pathlib import Path
 import msgspec
 
 from pithead.config import SlotSettings, from_json, to_json
-from pithead.config.render import Hub
+from pithead.config.one_machine import Hub
 
 
 class Facts(msgspec.Struct, frozen=True):

@@ -10,7 +10,7 @@ import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from pithead.config.render import BUILT_IN_HOST
+from pithead.config.paths import BUILT_IN_HOST
 from pithead.manifests import Manifests
 from pithead.manifests.endpoint import BuiltInNode
 
@@ -37,7 +37,7 @@ def wanted_ports(manifests: Manifests) -> Iterator[WantedPort]:
             field = f"spec.devchain.rpcPort of CoinEndpoint/{endpoint.metadata.name}"
             yield WantedPort(BUILT_IN_HOST, port, field)
     for pool in manifests.pools:
-        if all(region.state != "Active" for region in pool.spec.regions):
+        if not pool.local_regions:
             continue
         for index, listener in enumerate(pool.spec.listeners):
             field = f"spec.listeners[{index}].port of MiningPool/{pool.metadata.name}"

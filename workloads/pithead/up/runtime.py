@@ -19,27 +19,28 @@ import grpc
 from rich.console import Console
 
 from pithead.coins.registry import chain_params
-from pithead.config import Settings, SlotSettings, StratumSettings, store, to_json
-from pithead.config.paths import RuntimePaths
-from pithead.config.render import (
-    Hub,
+from pithead.config import (
+    PeerSettings,
     PoolRegistration,
-    demo_miners,
-    render_edges,
-    render_hub,
-    render_rewards,
-    render_shares,
+    Settings,
+    SlotSettings,
+    StratumSettings,
+    store,
+    to_json,
 )
+from pithead.config.one_machine import Hub, demo_miners, render_edges, render_hub
+from pithead.config.paths import RuntimePaths
+from pithead.config.places import RenderError
+from pithead.config.render import render_rewards, render_shares
 from pithead.contracts import (
     payouts_pb2,
     payouts_pb2_grpc,
-    rewards_pb2,
     rewards_pb2_grpc,
 )
 from pithead.manifests import ManifestErrors, Manifests, load_manifests
 from pithead.miner.demo import demo_address
 from pithead.process import EXIT_FAILED, EXIT_UNUSABLE
-from pithead.rpc import channel
+from pithead.rpc import REFUSALS, channel
 from pithead.status import (
     Collector,
     Runtime,
@@ -54,6 +55,7 @@ from pithead.up.datadir import DataDir, DataDirError
 from pithead.up.ports import unusable_ports, wanted_ports
 from pithead.up.supervisor import Supervisor
 from pithead.up.view import View
+from pithead.wire.schemes import schemes_request, slots_of
 
 CALL_LIMIT_S = 25.0
 """Above what a service waits for its node, so that the answer names the node."""
@@ -100,7 +102,7 @@ def run_up(files: list[Path], data: Path, *, plain: bool) -> int:
             return EXIT_FAILED
         console = Console(force_terminal=False if plain else None)
         return asyncio.run(_run(manifests, directory, memory, console))
-    except (StoreError, DataDirError, StartupFailed) as error:
+    except (StoreError, DataDirError, StartupFailed, RenderError) as error:
         return _say_failure(str(error))
     except OSError as error:
         where = error.filename or directory.root
@@ -173,9 +175,10 @@ class OneMachine:
             log=directory.log,
             node=directory.node,
             run=directory.run,
+            credentials=manifests.credentials,
+            built_in_password=directory.secret("node password").hex(),
         )
         self.supervisor = Supervisor(directory.logs, view.say)
-        self._node_password = directory.secret("node password").hex()
 
     @property
     def pool_names(self) -> list[str]:
@@ -193,7 +196,7 @@ class OneMachine:
 
     async def bring_up_and_follow(self) -> None:
         """Start everything, then show what happens until cancelled."""
-        hub = render_hub(self._manifests, self._paths, devchain_password=self._node_password)
+        hub = render_hub(self._manifests, self._paths)
         if hub.devchain is not None:
             self._start("devchain", "devchain", hub.devchain)
         self._start("ledger", "ledger", hub.ledger)
@@ -242,22 +245,15 @@ class OneMachine:
             )
 
     def _start_rewards(self, scripts: Mapping[str, bytes]) -> None:
-        settings = render_rewards(
-            self._manifests, self._paths, scripts, devchain_password=self._node_password
-        )
+        settings = render_rewards(self._manifests, self._paths, scripts)
         self._start("rewards", "rewards", settings)
 
     def _start_rest(self, learned: facts.Facts) -> Runtime:
         """Start shares, edges and demo miners, and tell `pithead status` where they are."""
         scripts, slots = learned.script_bytes, learned.slots
-        password = self._node_password
-        shares = render_shares(
-            self._manifests, self._paths, scripts, slots, devchain_password=password
-        )
+        shares = render_shares(self._manifests, self._paths, scripts, slots)
         self._start("shares", "shares", shares)
-        edges = render_edges(
-            self._manifests, self._paths, scripts, slots, devchain_password=password
-        )
+        edges = render_edges(self._manifests, self._paths, scripts, slots)
         for edge in edges:
             self._start(f"stratum-{edge.pool}-{edge.region}", "stratum", edge)
         self._start_demo_miners()
@@ -280,7 +276,7 @@ class OneMachine:
             self.supervisor.start(f"mine-{miners.pool}", "mine", *arguments, THEIR_SUPERVISOR)
 
     async def _receive(self, coin: str) -> bytes:
-        async with channel(self._paths.socket("payouts")) as open_channel:
+        async with channel(self._paths.peer("payouts")) as open_channel:
             stub = payouts_pb2_grpc.PayoutsStub(open_channel)
             request = payouts_pb2.ReceiveRequest(coin=coin)
             reply = await self._persist(
@@ -290,31 +286,14 @@ class OneMachine:
             return reply.script
 
     async def _register(self, registration: PoolRegistration) -> tuple[SlotSettings, ...]:
-        request = rewards_pb2.ApplySchemesRequest(
-            pool=registration.pool,
-            coin=registration.coin,
-            schemes=[
-                rewards_pb2.SchemeSpec(
-                    name=scheme.name, method=scheme.method, parameters=scheme.parameters
-                )
-                for scheme in registration.schemes
-            ],
-        )
-        async with channel(self._paths.socket("rewards")) as open_channel:
+        request = schemes_request(registration)
+        async with channel(self._paths.peer("rewards")) as open_channel:
             stub = rewards_pb2_grpc.RewardsStub(open_channel)
             table = await self._persist(
                 f"the reward schemes of {registration.pool}",
                 lambda: stub.ApplySchemes(request, timeout=CALL_LIMIT_S),
             )
-        return tuple(
-            SlotSettings(
-                slot=each.slot,
-                scheme=each.scheme,
-                revision=each.revision,
-                effective_height=each.effective_height,
-            )
-            for each in table.revisions
-        )
+        return slots_of(table)
 
     async def _persist(self, what: str, call: Callable[[], Awaitable[ReplyT]]) -> ReplyT:
         """Ask again until there is an answer; say why it takes long; give up on a refusal."""
@@ -324,12 +303,7 @@ class OneMachine:
             try:
                 reply = await call()
             except grpc.aio.AioRpcError as error:
-                if error.code() in {
-                    grpc.StatusCode.INVALID_ARGUMENT,
-                    grpc.StatusCode.FAILED_PRECONDITION,
-                    grpc.StatusCode.ALREADY_EXISTS,
-                    grpc.StatusCode.UNIMPLEMENTED,
-                }:
+                if error.code() in REFUSALS:
                     raise StartupFailed(error.details() or str(error.code())) from error
                 reason = error.details() or str(error.code())
                 # While a service is still starting its socket is absent, which
@@ -359,7 +333,10 @@ class OneMachine:
                     endpoint=endpoint.metadata.name,
                     symbol=params.symbol,
                     decimals=params.decimals,
-                    regions=[RuntimeRegion(edge.region, edge.socket) for edge in mine],
+                    regions=[
+                        RuntimeRegion(edge.region, PeerSettings(address=edge.serve.address))
+                        for edge in mine
+                    ],
                     listeners=[
                         RuntimeListener(
                             port=listener.port,
@@ -374,8 +351,8 @@ class OneMachine:
         return Runtime(
             pid=os.getpid(),
             pools=pools,
-            shares=self._paths.socket("shares"),
-            rewards=self._paths.socket("rewards"),
-            ledger=self._paths.socket("ledger"),
-            payouts=self._paths.socket("payouts"),
+            shares=self._paths.peer("shares"),
+            rewards=self._paths.peer("rewards"),
+            ledger=self._paths.peer("ledger"),
+            payouts=self._paths.peer("payouts"),
         )
