@@ -4,11 +4,12 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from pithead.ledger.book import Book, BookKind, Entry, Leg
-from pithead.store import open_store
-from pithead.store.migrate import migrate
+from pithead.store import open_store, transaction
+from tests.support.databases import DATABASES
 
 COIN = "devchain/regtest"
 CHAIN = Book(BookKind.CHAIN, "")
@@ -33,9 +34,15 @@ def url_of(directory: Path) -> str:
 
 @asynccontextmanager
 async def database(directory: Path) -> AsyncIterator[AsyncEngine]:
-    await migrate(url_of(directory), "pithead.ledger")
-    engine = open_store(url_of(directory))
+    engine = open_store(await DATABASES.migrated(directory, "ledger"))
     try:
         yield engine
     finally:
         await engine.dispose()
+
+
+async def execute(engine: AsyncEngine, *statements: str) -> None:
+    """Run SQL behind the ledger's back."""
+    async with transaction(engine) as connection:
+        for statement in statements:
+            await connection.execute(text(statement))

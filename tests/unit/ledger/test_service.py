@@ -15,6 +15,7 @@ from pithead.ledger.metrics import REFUSALS
 from pithead.ledger.service import run
 from pithead.rpc import channel
 from pithead.store.migrate import migrate
+from tests.support.doors import peer_of, served
 from tests.unit.ledger.support import COIN, url_of
 
 pytestmark = pytest.mark.gate
@@ -39,11 +40,11 @@ def message(
 
 @asynccontextmanager
 async def serving(directory: Path) -> AsyncIterator["ledger_pb2_grpc.LedgerAsyncStub"]:
-    settings = LedgerSettings(database=url_of(directory), socket=directory / "ledger.sock")
+    settings = LedgerSettings(database=url_of(directory), serve=served(directory / "ledger.sock"))
     stop = asyncio.Event()
     task = asyncio.create_task(run(settings, stop))
     try:
-        async with channel(settings.socket) as open_channel:
+        async with channel(peer_of(settings.serve)) as open_channel:
             await asyncio.wait_for(open_channel.channel_ready(), 5)
             yield ledger_pb2_grpc.LedgerStub(open_channel)
     finally:
@@ -111,7 +112,7 @@ async def test_each_refusal_has_its_status_and_is_counted(tmp_path: Path) -> Non
 async def test_a_database_that_was_never_set_up_ends_the_service_with_the_remedy(
     tmp_path: Path,
 ) -> None:
-    settings = LedgerSettings(database=url_of(tmp_path), socket=tmp_path / "ledger.sock")
+    settings = LedgerSettings(database=url_of(tmp_path), serve=served(tmp_path / "ledger.sock"))
     with pytest.raises(Unusable, match="was never set up"):
         await run(settings, asyncio.Event())
 
@@ -119,13 +120,13 @@ async def test_a_database_that_was_never_set_up_ends_the_service_with_the_remedy
 async def test_a_database_that_cannot_be_opened_is_waited_for(tmp_path: Path) -> None:
     missing = tmp_path / "later"
     stop = asyncio.Event()
-    settings = LedgerSettings(database=url_of(missing), socket=tmp_path / "ledger.sock")
+    settings = LedgerSettings(database=url_of(missing), serve=served(tmp_path / "ledger.sock"))
     task = asyncio.create_task(run(settings, stop))
     await asyncio.sleep(0.1)
     assert not task.done()
     missing.mkdir()
     await migrate(url_of(missing), "pithead.ledger")
-    async with channel(settings.socket) as open_channel:
+    async with channel(peer_of(settings.serve)) as open_channel:
         await asyncio.wait_for(open_channel.channel_ready(), 5)
     stop.set()
     await asyncio.wait_for(task, 5)

@@ -18,7 +18,7 @@ from pithead.payouts.states import State
 from tests.unit.payouts.scripted import payee_script
 from tests.unit.payouts.world import COIN, Killed, Killer, World, world
 
-pytestmark = pytest.mark.gate
+pytestmark = pytest.mark.databases
 
 Scenario = Callable[[World], Awaitable[None]]
 
@@ -119,16 +119,16 @@ async def converge(w: World, killer: Killer, scenario: Scenario) -> None:
         assert len(on_chain) == (payout.state is State.BURIED)
 
 
-async def kill_at_every_border(tmp_path: Path, templates: Path, scenario: Scenario) -> None:
+async def kill_at_every_border(tmp_path: Path, scenario: Scenario) -> None:
     """Count the borders of a scenario, then take it once for each with a kill there."""
     counter = Killer()
-    async with world(tmp_path / "count", templates) as w:
+    async with world(tmp_path / "count") as w:
         await scenario(w)
         await converge(w, counter, scenario)
     names = counter.names
     for number in borders(names):
         killer = Killer(number)
-        async with world(tmp_path / f"{number}", templates) as w:
+        async with world(tmp_path / f"{number}") as w:
             await scenario(w)
             try:
                 await converge(w, killer, scenario)
@@ -137,25 +137,26 @@ async def kill_at_every_border(tmp_path: Path, templates: Path, scenario: Scenar
             assert killer.at is None
 
 
+@pytest.mark.gate
 @pytest.mark.parametrize(
     "scenario",
     [a_payee_that_the_wallet_refuses],
     ids=lambda scenario: scenario.__name__,
 )
 async def test_killed_at_any_border_it_converges_and_nobody_is_paid_twice(
-    tmp_path: Path, templates: Path, scenario: Scenario
+    tmp_path: Path, scenario: Scenario
 ) -> None:
-    await kill_at_every_border(tmp_path, templates, scenario)
+    await kill_at_every_border(tmp_path, scenario)
 
 
 @pytest.mark.parametrize("seed", range(10))
 async def test_killed_many_times_it_converges_and_nobody_is_paid_twice(
-    tmp_path: Path, templates: Path, seed: int
+    tmp_path: Path, seed: int
 ) -> None:
     chance = random.Random(seed)
     scenario = chance.choice(SCENARIOS)
     killer = Killer()
-    async with world(tmp_path / "w", templates) as w:
+    async with world(tmp_path / "w") as w:
         await scenario(w)
         engine = w.engine(killer)
         for _ in range(40):

@@ -12,16 +12,16 @@ from pithead.payouts.errors import AdoptRefused, BookRefused, NeighbourAway
 from pithead.payouts.rows import Rows
 from pithead.payouts.states import State
 from pithead.store import open_store
-from pithead.store.migrate import migrate
+from tests.support.databases import DATABASES
 from tests.unit.payouts.scripted import payee_script
 from tests.unit.payouts.world import COIN, DEPTH, World, world
 
-pytestmark = pytest.mark.gate
+pytestmark = pytest.mark.databases
 
 
 @pytest.fixture
-async def w(tmp_path: Path, templates: Path) -> AsyncIterator[World]:
-    async with world(tmp_path / "w", templates) as made:
+async def w(tmp_path: Path) -> AsyncIterator[World]:
+    async with world(tmp_path / "w") as made:
         yield made
 
 
@@ -261,9 +261,8 @@ async def test_a_lost_payouts_database_is_no_first_start(w: World, tmp_path: Pat
     await w.credit({1: 50_000})
     await w.engine().run()
     w.chain.mine()
-    url = f"sqlite+aiosqlite:///{tmp_path / 'new.db'}"
-    await migrate(url, "pithead.payouts")
-    empty = open_store(url)
+    (tmp_path / "new").mkdir()
+    empty = open_store(await DATABASES.migrated(tmp_path / "new", "payouts"))
     w.rows = Rows(empty)
     outcome = await w.engine().run()
     assert outcome.troubled

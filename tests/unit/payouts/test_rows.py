@@ -1,19 +1,22 @@
 """Records: of two runs that decide at once one wins, and nothing is half written."""
 
-import sqlite3
+import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from sqlalchemy import text
+from sqlalchemy.exc import IntegrityError
 
 from pithead.coins.tx import OutPoint
-from pithead.payouts.records import Adoption, Attempt, Payment, Payout
+from pithead.payouts.records import Adoption, Attempt, Isolation, Payment, Payout
 from pithead.payouts.rows import RowMoved, Rows
 from pithead.payouts.states import Event, State, TransitionRefused
+from pithead.store import transaction
 from tests.unit.payouts.world import COIN, world
 
-pytestmark = pytest.mark.gate
+pytestmark = pytest.mark.databases
 
 PLAN = Payout(
     id=f"{COIN}/1-aa",
@@ -39,8 +42,8 @@ async def opened(rows: Rows) -> Payout:
 
 
 @pytest.fixture
-async def rows(tmp_path: Path, templates: Path) -> AsyncIterator[Rows]:
-    async with world(tmp_path / "w", templates) as made:
+async def rows(tmp_path: Path) -> AsyncIterator[Rows]:
+    async with world(tmp_path / "w") as made:
         yield made.rows
 
 
@@ -112,12 +115,11 @@ async def test_a_refused_plan_owes_the_ledger_nothing_and_counts_for_nobody(rows
     assert (totals.pending, totals.confirmed, totals.amount) == (0, 0, 0)
 
 
-async def test_a_burial_without_its_attempt_is_refused_in_sql(rows: Rows, tmp_path: Path) -> None:
+async def test_a_burial_without_its_attempt_is_refused_in_sql(rows: Rows) -> None:
     await rows.add(PLAN)
-    raw = sqlite3.connect(tmp_path / "w" / "payouts.db")
-    with pytest.raises(sqlite3.IntegrityError, match="ck_payouts_buried"):
-        raw.execute("UPDATE payouts SET state = 'buried'")
-    raw.close()
+    with pytest.raises(IntegrityError, match="ck_payouts_buried"):
+        async with transaction(rows._engine) as connection:
+            await connection.execute(text("UPDATE payouts SET state = 'buried'"))
 
 
 async def test_an_adoption_is_kept_once_with_what_it_spends(rows: Rows) -> None:
@@ -130,3 +132,35 @@ async def test_an_adoption_is_kept_once_with_what_it_spends(rows: Rows) -> None:
     assert await rows.adoptions(COIN) == [replace(adoption, booked=True)]
     assert await rows.known(COIN, [bytes(32), b"\x01" * 32]) == {bytes(32)}
     assert await rows.known("other/net", [bytes(32)]) == frozenset()
+
+
+async def test_runs_that_meet_a_wallet_at_once_take_one_baseline(rows: Rows) -> None:
+    before = Adoption(COIN, bytes(32), "before", 5, 1, "pool-1", frozenset())
+    async with asyncio.TaskGroup() as group:
+        for _ in range(6):
+            group.create_task(rows.keep_baseline(COIN, "pool", [before], 7))
+            group.create_task(rows.keep_trouble(COIN, "pool", "some"))
+            group.create_task(rows.keep_address(COIN, "pool", "addr", b"script"))
+    wallet = await rows.wallet(COIN, "pool")
+    assert (wallet.address, wallet.trouble, wallet.baselined) == ("addr", "some", True)
+    assert [adoption.txid for adoption in await rows.adoptions(COIN)] == [bytes(32)]
+
+
+async def test_runs_that_set_payees_aside_at_once_end_well(rows: Rows) -> None:
+    payees = [Isolation(number, b"s", "why", by_wallet=False) for number in range(20)]
+    async with asyncio.TaskGroup() as group:
+        for turn in range(6):
+            order = payees if turn % 2 else payees[::-1]
+            group.create_task(rows.keep_isolations(COIN, order, [], turn))
+    assert sorted(await rows.isolations(COIN)) == list(range(20))
+
+
+async def test_of_runs_that_move_one_payout_at_once_one_wins(rows: Rows) -> None:
+    await rows.add(PLAN)
+    moves = await asyncio.gather(
+        *(rows.move(PLAN, Event.HOLD, 6) for _ in range(6)), return_exceptions=True
+    )
+    assert sum(move is None for move in moves) == 1
+    assert sum(isinstance(move, RowMoved) for move in moves) == 5
+    plans = [replace(PLAN, id=f"x/{n}", coin="other/net", number=n) for n in range(1, 7)]
+    assert sum(await asyncio.gather(*map(rows.add, plans))) == 1

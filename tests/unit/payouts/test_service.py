@@ -18,9 +18,10 @@ from pithead.config import (
     WalletSettings,
 )
 from pithead.contracts import payouts_pb2, payouts_pb2_grpc
-from pithead.payouts.service import check_settings, run, run_once
+from pithead.payouts.service import check_settings, run
 from pithead.rpc import channel
 from pithead.store.migrate import migrate
+from tests.support.doors import peer, peer_of, served
 
 pytestmark = pytest.mark.gate
 
@@ -32,11 +33,11 @@ POLICY = PayoutPolicy(coin="dvc", interval_s=60, threshold=1000, fee_book="pool-
 def settings_in(directory: Path, **changes: Any) -> PayoutsSettings:
     given = PayoutsSettings(
         database=f"sqlite+aiosqlite:///{directory / 'payouts.db'}",
-        socket=directory / "p.sock",
+        serve=served(directory / "p.sock"),
         coins=(DVC,),
         policies=(POLICY,),
-        shares_socket=directory / "s.sock",
-        ledger_socket=directory / "l.sock",
+        shares=peer(directory / "s.sock"),
+        ledger=peer(directory / "l.sock"),
     )
     return msgspec.structs.replace(given, **changes)
 
@@ -85,7 +86,7 @@ async def test_without_node_and_neighbours_it_serves_and_says_what_is_missing(
     await migrate(settings.database, "pithead.payouts")
     stop = asyncio.Event()
     task = asyncio.create_task(run(settings, stop))
-    async with channel(settings.socket) as open_channel:
+    async with channel(peer_of(settings.serve)) as open_channel:
         stub = payouts_pb2_grpc.PayoutsStub(open_channel)
         reply = await stub.RunNow(
             payouts_pb2.RunNowRequest(coin="dvc"), wait_for_ready=True, timeout=10
@@ -104,15 +105,6 @@ async def test_without_node_and_neighbours_it_serves_and_says_what_is_missing(
             assert caught.value.code() is code
     stop.set()
     await asyncio.wait_for(task, 5)
-
-
-async def test_a_run_from_outside_takes_one_cycle(tmp_path: Path) -> None:
-    settings = settings_in(tmp_path)
-    await migrate(settings.database, "pithead.payouts")
-    outcome = await run_once(settings, "dvc")
-    assert outcome.troubled
-    with pytest.raises(Unusable, match="no payout policy for CoinEndpoint 'btc'"):
-        await run_once(settings, "btc")
 
 
 async def test_a_database_that_was_never_set_up_ends_the_service(tmp_path: Path) -> None:

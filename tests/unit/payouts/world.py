@@ -7,7 +7,6 @@ test then starts a new engine over the same databases and the same chain.
 """
 
 import functools
-import shutil
 from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -27,7 +26,7 @@ from pithead.payouts.errors import BookConflict, BookRefused
 from pithead.payouts.plan import Account
 from pithead.payouts.rows import Rows
 from pithead.store import open_store
-from pithead.store.migrate import migrate
+from tests.support.databases import DATABASES
 from tests.unit.payouts.scripted import PARAMS, ScriptedChain, ScriptedWallet, payee_script
 
 COIN = "devchain/regtest"
@@ -244,28 +243,15 @@ class World:
 
 
 @asynccontextmanager
-async def world(directory: Path, templates: Path) -> AsyncIterator[World]:
-    """A new world in `directory`; the migrated databases are copied from `templates`."""
+async def world(directory: Path) -> AsyncIterator[World]:
+    """A new world, whose databases are those of `directory`."""
     directory.mkdir(parents=True, exist_ok=True)
-    engines = []
-    for service in ("payouts", "ledger"):
-        shutil.copy(templates / f"{service}.db", directory / f"{service}.db")
-        engines.append(open_store(f"sqlite+aiosqlite:///{directory / f'{service}.db'}"))
+    engines = [
+        open_store(await DATABASES.migrated(directory, service))
+        for service in ("payouts", "ledger")
+    ]
     try:
         yield World(engines[0], engines[1])
     finally:
         for engine in engines:
             await engine.dispose()
-
-
-async def make_templates(directory: Path) -> Path:
-    """Migrate once what every world copies."""
-    for service in ("payouts", "ledger"):
-        url = f"sqlite+aiosqlite:///{directory / f'{service}.db'}"
-        await migrate(url, f"pithead.{service}")
-        # Fold the write-ahead log into the file that is copied.
-        engine = open_store(url)
-        async with engine.connect() as connection:
-            await connection.rollback()
-        await engine.dispose()
-    return directory

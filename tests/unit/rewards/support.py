@@ -30,7 +30,8 @@ from pithead.rewards.registry import Registry, SchemeSpec
 from pithead.rewards.solved import WatchedPool
 from pithead.rpc import channel, serve
 from pithead.store import open_store
-from pithead.store.migrate import migrate
+from tests.support.databases import DATABASES
+from tests.support.doors import peer, served
 
 PARAMS = chain_params("devchain", "regtest")
 COIN = PARAMS.key
@@ -45,24 +46,9 @@ WATCHED = WatchedPool(POOL, pool_tag(POOL), frozenset({SCRIPT}))
 GENESIS = bytes(32)
 
 
-_MIGRATED: dict[str, bytes] = {}
-
-
-async def migrated(directory: Path, service: str) -> str:
-    """URL of a new database of a service; migrations run once, then their result is copied."""
-    file = directory / f"{service}.db"
-    url = f"sqlite+aiosqlite:///{file}"
-    if service in _MIGRATED:
-        file.write_bytes(_MIGRATED[service])
-    else:
-        await migrate(url, f"pithead.{service}")
-        _MIGRATED[service] = file.read_bytes()
-    return url
-
-
 @asynccontextmanager
 async def rewards_database(directory: Path) -> AsyncIterator[Database]:
-    engine = open_store(await migrated(directory, "rewards"))
+    engine = open_store(await DATABASES.migrated(directory, "rewards"))
     try:
         yield Database(engine)
     finally:
@@ -335,10 +321,10 @@ async def serving_shares(
 ) -> AsyncIterator["accounting_pb2_grpc.AccountingAsyncStub"]:
     socket = directory / "shares.sock"
     async with serve(
-        socket,
+        served(socket),
         lambda server: accounting_pb2_grpc.add_AccountingServicer_to_server(shares, server),
     ):
-        opened = channel(socket)
+        opened = channel(peer(socket))
         try:
             yield accounting_pb2_grpc.AccountingStub(opened)
         finally:
@@ -348,14 +334,15 @@ async def serving_shares(
 @asynccontextmanager
 async def serving_ledger(directory: Path) -> AsyncIterator["ledger_pb2_grpc.LedgerAsyncStub"]:
     """The real ledger."""
-    engine = open_store(await migrated(directory, "ledger"))
+    engine = open_store(await DATABASES.migrated(directory, "ledger"))
     socket = directory / "ledger.sock"
     servicer = LedgerServicer(Ledger(engine), lambda: 1)
     try:
         async with serve(
-            socket, lambda server: ledger_pb2_grpc.add_LedgerServicer_to_server(servicer, server)
+            served(socket),
+            lambda server: ledger_pb2_grpc.add_LedgerServicer_to_server(servicer, server),
         ):
-            opened = channel(socket)
+            opened = channel(peer(socket))
             try:
                 yield ledger_pb2_grpc.LedgerStub(opened)
             finally:

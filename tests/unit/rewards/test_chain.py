@@ -35,7 +35,7 @@ from tests.unit.rewards.support import (
     solve,
 )
 
-pytestmark = pytest.mark.gate
+pytestmark = pytest.mark.databases
 
 DEPTH = 3
 MATURITY = PARAMS.coinbase_maturity

@@ -18,6 +18,7 @@ from pithead.rewards.database import (
     find_block,
     log_positions,
     record_block,
+    set_log_position,
 )
 from pithead.rewards.metrics import CONSERVED_MONEY, RECORDS_REFUSED
 from pithead.rewards.solved import read_solved
@@ -38,7 +39,7 @@ from tests.unit.rewards.support import (
     solve,
 )
 
-pytestmark = pytest.mark.gate
+pytestmark = pytest.mark.databases
 
 BLOCK = solve(GENESIS, 7)
 
@@ -91,7 +92,24 @@ async def test_reading_goes_on_where_it_stopped_in_every_partition(bench: Bench)
     assert await bench.consumer.step() == 1
     assert await bench.block(third) is not None
     async with bench.database.read() as connection:
-        assert set(await log_positions(connection, blocks_topic(POOL))) == {"home-0", "away-0"}
+        topic = blocks_topic(POOL)
+        assert set(await log_positions(connection, topic, "file")) == {"home-0", "away-0"}
+        assert await log_positions(connection, topic, "another") == {}
+
+
+@pytest.mark.parametrize(
+    "place", [("another", 1), ("file", 1 << 40)], ids=["of-another-log", "past-the-end"]
+)
+async def test_a_position_that_is_not_of_this_log_is_read_again_from_the_beginning(
+    bench: Bench, place: tuple[str, int]
+) -> None:
+    await bench.append(record(BLOCK).SerializeToString())
+    topic = blocks_topic(POOL)
+    async with bench.database.write() as connection:
+        await set_log_position(connection, topic, "home-0", *place)
+    assert await bench.consumer.step() == 1
+    assert await bench.block() is not None
+    assert await bench.consumer.step() == 0
 
 
 async def test_the_same_block_twice_is_one_block(bench: Bench) -> None:

@@ -10,9 +10,10 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from pithead.rewards.database import blocks_to_judge, candidates_above
 from pithead.rewards.splits import unbooked_entries, unsettled_blocks
 from pithead.store import open_store, reading
-from tests.unit.rewards.support import COIN, POOL, migrated
+from tests.support.databases import DATABASES
+from tests.unit.rewards.support import COIN, POOL
 
-pytestmark = pytest.mark.gate
+pytestmark = pytest.mark.databases
 
 Question = Callable[[AsyncConnection], Awaitable[object]]
 
@@ -29,11 +30,12 @@ AT_REST = ("(pool=?)", "(coin=?)", "SCAN blocks", "SCAN splits", "SCAN entries")
 """Plans that walk over the whole history of a pool or coin."""
 
 
+@pytest.mark.gate
 @pytest.mark.parametrize("question", QUESTIONS.values(), ids=QUESTIONS.keys())
 async def test_no_question_of_a_step_walks_over_the_whole_history(
     tmp_path: Path, question: Question
 ) -> None:
-    engine = open_store(await migrated(tmp_path, "rewards"))
+    engine = open_store(await DATABASES.migrated(tmp_path, "rewards"))
     asked: list[tuple[str, object]] = []
 
     def note(

@@ -1,5 +1,6 @@
 """Slots for ever, revisions from a height on, and what is refused."""
 
+import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 
@@ -20,7 +21,7 @@ from pithead.rewards.registry import (
 from pithead.rewards.scheme import ParametersRefused, UnknownMethod, revision_of
 from tests.unit.rewards.support import COIN, POOL, PPLNS, rewards_database
 
-pytestmark = pytest.mark.gate
+pytestmark = pytest.mark.databases
 
 OTHER = PPLNS.replace('"100"', '"200"')
 THIRD = PPLNS.replace('"100"', '"300"')
@@ -145,3 +146,18 @@ async def test_what_no_scheme_can_read_is_refused(
     with pytest.raises(error):
         await registry.apply(POOL, COIN, [spec(), bad], away, 1)
     assert await registry.apply(POOL, COIN, [], away, 1) == []
+
+
+async def test_processes_that_apply_at_once_give_each_scheme_a_slot_of_its_own(
+    database: Database, tmp_path: Path
+) -> None:
+    async with rewards_database(tmp_path) as other:
+        async with asyncio.TaskGroup() as group:
+            for number in range(8):
+                registry = Registry(other if number % 2 else database, 6)
+                # Every scheme is applied twice, from both sides.
+                specs = [spec(name=f"s{number // 2}"), spec(name=f"s{number // 2 + 1}")]
+                group.create_task(registry.apply(POOL, COIN, specs, away, 1))
+        table = await Registry(other, 6).apply(POOL, COIN, [spec(name="s0")], away, 1)
+    assert [row.slot for row in table] == list(range(5))
+    assert sorted(row.scheme for row in table) == [f"s{number}" for number in range(5)]

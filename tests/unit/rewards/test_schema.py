@@ -4,13 +4,13 @@ from pathlib import Path
 
 import pytest
 from sqlalchemy import delete, insert, update
-from sqlalchemy.exc import DatabaseError
+from sqlalchemy.exc import DBAPIError
 
 from pithead.rewards.schema import METADATA, REVISION, REVISIONS, SCHEMES
 from tests.support.schema import assert_schema_is_migrated
 from tests.unit.rewards.support import rewards_database
 
-pytestmark = pytest.mark.gate
+pytestmark = pytest.mark.databases
 
 
 async def test_metadata_and_migrations_describe_the_same_tables(tmp_path: Path) -> None:
@@ -38,6 +38,6 @@ async def test_slots_and_revisions_can_not_be_changed_or_removed(tmp_path: Path)
             delete(REVISIONS),
             update(REVISIONS).values(effective_height=5),
         ):
-            with pytest.raises(DatabaseError, match="keeps its history"):
+            with pytest.raises(DBAPIError, match="keeps its history"):
                 async with database.write() as connection:
                     await connection.execute(statement)

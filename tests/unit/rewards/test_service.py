@@ -12,15 +12,23 @@ import grpc.aio
 import pytest
 from sqlalchemy import text
 
-from pithead.config import CoinSettings, NodeSettings, PoolSettings, RewardsSettings, Unusable
+from pithead.config import (
+    CoinSettings,
+    LogSettings,
+    NodeSettings,
+    PoolSettings,
+    RewardsSettings,
+    Unusable,
+)
+from pithead.config.share_log import open_log
 from pithead.contracts import rewards_pb2
 from pithead.contracts.rewards_pb2_grpc import RewardsStub
-from pithead.log.file_log import FileLog
 from pithead.log.topics import blocks_topic
 from pithead.rewards.service import run
 from pithead.rpc import channel
 from pithead.store import open_store, transaction
 from pithead.store.migrate import migrate
+from tests.support.doors import peer, peer_of, served
 from tests.unit.rewards.support import (
     COIN,
     GENESIS,
@@ -56,12 +64,12 @@ def settings_in(
     )
     return RewardsSettings(
         database=f"sqlite+aiosqlite:///{directory / 'rewards.db'}",
-        socket=directory / "rewards.sock",
-        log_dir=directory / "log",
+        serve=served(directory / "rewards.sock"),
+        log=LogSettings(directory=directory / "log"),
         pools=(pool,),
         coins=(coin,),
-        shares_socket=directory / "shares.sock",
-        ledger_socket=directory / "ledger.sock",
+        shares=peer(directory / "shares.sock"),
+        ledger=peer(directory / "ledger.sock"),
     )
 
 
@@ -70,7 +78,7 @@ async def running(settings: RewardsSettings) -> AsyncIterator["RewardsAsyncStub"
     await migrate(settings.database, "pithead.rewards")
     stop = asyncio.Event()
     task = asyncio.create_task(run(settings, stop))
-    opened = channel(settings.socket)
+    opened = channel(peer_of(settings.serve))
     try:
         yield RewardsStub(opened)
     finally:
@@ -130,7 +138,7 @@ async def test_what_can_not_be_applied_says_why(tmp_path: Path) -> None:
 async def test_a_logged_block_is_listed_and_survives_a_restart(tmp_path: Path) -> None:
     settings = settings_in(tmp_path)
     block = solve(GENESIS, 1)
-    writer = await FileLog(settings.log_dir).writer(blocks_topic(POOL), "home-0")
+    writer = await open_log(settings.log).writer(blocks_topic(POOL), "home-0")
     async with running(settings) as rewards:
         await rewards.ApplySchemes(schemes(), wait_for_ready=True, timeout=10)
         await writer.append(record(block).SerializeToString())

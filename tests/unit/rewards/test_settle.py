@@ -13,7 +13,7 @@ import grpc
 import grpc.aio
 import pytest
 from sqlalchemy import update
-from sqlalchemy.exc import DatabaseError
+from sqlalchemy.exc import DBAPIError
 
 from pithead.rewards.audit import Audited, recompute_splits
 from pithead.rewards.booking import entry
@@ -60,7 +60,7 @@ if TYPE_CHECKING:
     from pithead.contracts.accounting_pb2_grpc import AccountingAsyncStub
     from pithead.contracts.ledger_pb2_grpc import LedgerAsyncStub
 
-pytestmark = pytest.mark.gate
+pytestmark = pytest.mark.databases
 
 FEE = VALUE // 100
 # Account 1 has 60 in full groups, account 2 half of the last group's 80: 60 to 40.
@@ -370,7 +370,7 @@ async def test_a_final_split_never_changes(bench: Bench) -> None:
     with pytest.raises(SplitIsFinal):
         async with bench.database.write() as connection:
             await store_split(connection, replace(stored, final=False))
-    with pytest.raises(DatabaseError, match="keeps its history"):
+    with pytest.raises(DBAPIError, match="keeps its history"):
         async with bench.database.write() as connection:
             await connection.execute(update(SPLITS).values(fee=0))
     assert await bench.split(block) == stored

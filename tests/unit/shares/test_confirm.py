@@ -14,7 +14,7 @@ from pithead.shares.verdict import PATIENCE_MS
 from pithead.store import reading, transaction
 from tests.support.shares import BITS, COIN, make_store, parent
 
-pytestmark = pytest.mark.gate
+pytestmark = pytest.mark.databases
 
 
 class ScriptedNode:
@@ -177,6 +177,7 @@ async def test_a_segment_that_nobody_knows_holds_up_no_other_while_a_standby_is_
     await world.engine.dispose()
 
 
+@pytest.mark.gate
 async def test_any_node_that_knows_a_block_is_enough() -> None:
     down, ignorant, knowing = ScriptedNode(down=True), ScriptedNode(), ScriptedNode()
     knowing.know(parent(5), 4)
@@ -188,6 +189,7 @@ async def test_any_node_that_knows_a_block_is_enough() -> None:
     assert await HubChain([ignorant]).header(parent(5)) is None
 
 
+@pytest.mark.gate
 async def test_the_height_is_of_the_first_node_that_is_up_and_synced() -> None:
     nodes = [ScriptedNode(9, down=True), ScriptedNode(3, ibd=True), ScriptedNode(7)]
     assert await HubChain(nodes).height() == 7

@@ -28,6 +28,7 @@ from pithead.shares.pools import PoolConflict, register
 from pithead.shares.states import ProducerState
 from pithead.store import open_store, reading, transaction
 from tests.support.accounting import Bench
+from tests.support.databases import DATABASES
 from tests.support.shares import (
     COIN_SETTINGS,
     MINUTE_MS,
@@ -37,10 +38,9 @@ from tests.support.shares import (
     make_batch,
     payload,
     producer_id,
-    store_url,
 )
 
-pytestmark = pytest.mark.gate
+pytestmark = pytest.mark.databases
 
 SHARES = st.builds(
     Share,
@@ -105,6 +105,7 @@ class Model:
         return {key: (weight, self.counts[key]) for key, weight in self.weights.items()}
 
 
+@pytest.mark.timeout(240)
 @settings(max_examples=50, deadline=None)
 @given(steps=STEPS, data=st.data())
 def test_every_share_is_counted_once_whatever_happens(
@@ -250,7 +251,7 @@ async def test_a_log_that_was_replaced_is_read_again_without_counting_twice(
         for data in (first, payload(make_batch(producer_id(1), 1, [Share(1, 20)]))):
             await bench.write("eu-0", data)
         await bench.consumer.poll()
-    engine = open_store(store_url(tmp_path))
+    engine = open_store(await DATABASES.migrated(tmp_path, "shares"))
     async with Bench(tmp_path / "other", engine, bench.pool) as again:
         await again.write("eu-0", first)
         assert (await again.consumer.poll()).records == 0

@@ -20,7 +20,7 @@ from pithead.shares.window import AccountWeight, GroupKey
 from pithead.store import reading, transaction
 from tests.support.shares import BITS, COIN, POOL, make_store, parent
 
-pytestmark = pytest.mark.gate
+pytestmark = pytest.mark.databases
 
 
 class Cell(NamedTuple):
@@ -131,6 +131,7 @@ def naive(
     )
 
 
+@pytest.mark.timeout(240)
 @settings(max_examples=60, deadline=None)
 @given(
     st.lists(CELLS, max_size=25),

@@ -12,6 +12,7 @@ from pithead.shares.query import WindowQuestion, read_window
 from pithead.shares.states import ProducerState, SegmentState
 from pithead.store import open_store, reading, transaction
 from tests.support.accounting import Bench
+from tests.support.databases import DATABASES
 from tests.support.shares import (
     POOL,
     Share,
@@ -19,10 +20,9 @@ from tests.support.shares import (
     parent,
     payload,
     producer_id,
-    store_url,
 )
 
-pytestmark = pytest.mark.gate
+pytestmark = pytest.mark.databases
 
 
 async def write_and_poll(bench: Bench, partition: str, *batches: bytes) -> None:
@@ -183,7 +183,7 @@ async def test_a_recount_after_a_partition_was_read_again_differs_in_nothing(
         await write_and_poll(bench, "eu-0", first, second)
         assert await bench.sealer.step(24) == 22
     # The disk came back without its last records, and the log went on from there.
-    engine = open_store(store_url(tmp_path))
+    engine = open_store(await DATABASES.migrated(tmp_path, "shares"))
     async with Bench(tmp_path / "restored", engine, bench.pool) as again:
         await again.write("eu-0", first)
         await again.consumer.poll()

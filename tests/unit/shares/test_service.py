@@ -12,15 +12,16 @@ import msgspec
 import pytest
 
 from pithead.coins.node import RpcNode
-from pithead.config import NodeSettings, SharesSettings, Unusable
+from pithead.config import LogSettings, NodeSettings, SharesSettings, Unusable
+from pithead.config.share_log import open_log
 from pithead.contracts import accounting_pb2 as pb
 from pithead.contracts.accounting_pb2_grpc import AccountingStub
-from pithead.log.file_log import FileLog
 from pithead.log.topics import shares_topic
 from pithead.rpc import channel
 from pithead.shares.service import run
 from pithead.store.migrate import migrate
 from tests.support.devchain import DevchainTask, devchain_settings
+from tests.support.doors import peer_of, served
 from tests.support.shares import (
     COIN,
     COIN_SETTINGS,
@@ -44,8 +45,8 @@ def settings_in(directory: Path, node: NodeSettings | None = None) -> SharesSett
     coin = msgspec.structs.replace(COIN_SETTINGS, nodes=(node,)) if node else COIN_SETTINGS
     return SharesSettings(
         database=store_url(directory),
-        socket=directory / "s",
-        log_dir=directory / "log",
+        serve=served(directory / "s"),
+        log=LogSettings(directory=directory / "log"),
         pools=(POOL_SETTINGS,),
         coins=(coin,),
     )
@@ -54,7 +55,7 @@ def settings_in(directory: Path, node: NodeSettings | None = None) -> SharesSett
 @asynccontextmanager
 async def running(settings: SharesSettings) -> "AsyncIterator[AccountingAsyncStub]":
     stop = asyncio.Event()
-    async with asyncio.TaskGroup() as group, channel(settings.socket) as to_service:
+    async with asyncio.TaskGroup() as group, channel(peer_of(settings.serve)) as to_service:
         task = group.create_task(run(settings, stop))
         stub = AccountingStub(to_service)
         try:
@@ -113,7 +114,7 @@ async def test_shares_in_the_log_become_a_final_window(tmp_path: Path) -> None:
         await migrate(shares.database, "pithead.shares")
         async with running(shares) as stub:
             # The log begins only after the service.
-            writer = await FileLog(shares.log_dir).writer(shares_topic(POOL), "eu-0")
+            writer = await open_log(shares.log).writer(shares_topic(POOL), "eu-0")
             await writer.append(payload(batch))
 
             async def counted() -> bool:
@@ -208,7 +209,7 @@ async def test_a_batch_that_cannot_be_read_stops_seals_until_somebody_decides(
         )
         await migrate(shares.database, "pithead.shares")
         async with running(shares) as stub:
-            writer = await FileLog(shares.log_dir).writer(shares_topic(POOL), "eu-0")
+            writer = await open_log(shares.log).writer(shares_topic(POOL), "eu-0")
             await writer.append(payload(make_batch(producer_id(1), 0, promise=1)))
             await writer.append(b"no batch")
             await writer.append(payload(make_batch(producer_id(1), 2, promise=9)))

@@ -26,7 +26,7 @@ from pithead.ledger.book import (
     compare,
 )
 from pithead.ledger.schema import BOOKS, ENTRIES, HEAD, LEGS
-from pithead.store import reading, transaction
+from pithead.store import reading, retried, transaction
 
 CHUNK = 500
 """Owners in one SELECT: below SQLite's old limit of 999 variables in a statement."""
@@ -72,8 +72,12 @@ class Ledger:
         if stands is not None:
             compare(stands.entry, entry)
             return Posted(stands.number, existed=True)
-        async with transaction(self._engine) as connection:
-            return await _post(connection, entry, now_ms)
+
+        async def post() -> Posted:
+            async with transaction(self._engine) as connection:
+                return await _post(connection, entry, now_ms)
+
+        return await retried(post)
 
     async def balances(
         self,

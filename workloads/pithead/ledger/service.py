@@ -14,6 +14,7 @@ from typing import NoReturn, TypeVar
 import grpc
 import grpc.aio
 from sqlalchemy.exc import DBAPIError
+from sqlalchemy.ext.asyncio import AsyncEngine
 
 from pithead.config import LedgerSettings, Unusable
 from pithead.contracts import ledger_pb2, ledger_pb2_grpc
@@ -30,6 +31,8 @@ from pithead.ledger.schema import REVISION
 from pithead.ledger.wire import entry_of, kind_of, message_of_balance, message_of_entry
 from pithead.rpc import serve
 from pithead.store import StoreTooNew, StoreTooOld, open_store, wait_for_version
+from pithead.store.watch import watch_store
+from pithead.telemetry.health import Standing, health_server
 
 RequestT = TypeVar("RequestT")
 ReplyT = TypeVar("ReplyT")
@@ -112,21 +115,30 @@ async def run(settings: LedgerSettings, stop: asyncio.Event) -> None:
 
     Raises Unusable when the database belongs to another version.
     """
+    standing = Standing()
     engine = open_store(settings.database)
     try:
-        if not await wait_for_version(engine, REVISION, stop):
-            return
-        servicer = LedgerServicer(Ledger(engine), _now_ms)
-        async with serve(
-            settings.socket,
-            lambda server: ledger_pb2_grpc.add_LedgerServicer_to_server(servicer, server),
-        ):
-            logger.info("serving on %s", settings.socket)
-            await stop.wait()
+        async with health_server(settings.health, standing.ready):
+            if not await wait_for_version(engine, REVISION, stop):
+                return
+            await _serve(settings, engine, standing, stop)
     except (StoreTooNew, StoreTooOld) as error:
         raise Unusable(str(error)) from error
     finally:
         await engine.dispose()
+
+
+async def _serve(
+    settings: LedgerSettings, engine: AsyncEngine, standing: Standing, stop: asyncio.Event
+) -> None:
+    servicer = LedgerServicer(Ledger(engine), _now_ms)
+    async with serve(
+        settings.serve,
+        lambda server: ledger_pb2_grpc.add_LedgerServicer_to_server(servicer, server),
+    ):
+        logger.info("serving on %s", settings.serve.address)
+        standing.started()
+        await watch_store(engine, REVISION, lambda reason: standing.say("database", reason), stop)
 
 
 def _code(error: LedgerError) -> grpc.StatusCode:

@@ -58,6 +58,20 @@ RELEASED_LOOKED_AT = 100
 RECEIVE_LABEL = "pithead-receive"
 
 
+async def receive(rows: Rows, wallet: Wallet, coin: CoinSettings, params: ChainParams) -> WalletRow:
+    """Return the wallet with its receive address, made once and then kept for ever.
+
+    Safe when two ask at once: what was kept first stands.
+    """
+    row = await rows.wallet(coin.key, coin.wallet.name)
+    if row.address is not None:
+        return row
+    await wallet.ensure()
+    address = await wallet.receive_address(RECEIVE_LABEL)
+    script = script_of_address(params, address)
+    return await rows.keep_address(coin.key, coin.wallet.name, address, script)
+
+
 @dataclass(frozen=True, slots=True)
 class Outcome:
     """What a cycle came to, in a sentence; `troubled` when somebody should look."""
@@ -97,15 +111,7 @@ class Engine:
     async def receive(self) -> WalletRow:
         """Return the wallet with its receive address, made once and then kept for ever."""
         async with self._lock:
-            row = await self._wallet_row()
-            if row.address is not None:
-                return row
-            await self._wallet.ensure()
-            address = await self._wallet.receive_address(RECEIVE_LABEL)
-            script = script_of_address(self._params, address)
-            return await self._rows.keep_address(
-                self.coin.key, self.coin.wallet.name, address, script
-            )
+            return await receive(self._rows, self._wallet, self.coin, self._params)
 
     async def adopt(self, txid: str, reason: str) -> str:
         """Explain a foreign outgoing transaction; raise AdoptRefused when it cannot be one."""

@@ -32,7 +32,7 @@ from pithead.payouts.schema import (
     WALLETS,
 )
 from pithead.payouts.states import Event, State, advance
-from pithead.store import reading, transaction
+from pithead.store import insert_into, reading, transaction
 
 
 class RowMoved(Exception):
@@ -94,13 +94,18 @@ class Rows:
         """Record once what the wallet had spent before; nothing of it is booked."""
         async with transaction(self._engine) as connection:
             await _ensure_wallet(connection, coin, wallet)
-            for adoption in before:
-                await _adopt(connection, adoption, now_ms, booked_ms=now_ms)
-            await connection.execute(
+            taken = await connection.execute(
                 update(WALLETS)
-                .where(WALLETS.c.coin == coin, WALLETS.c.wallet == wallet)
+                .where(
+                    WALLETS.c.coin == coin,
+                    WALLETS.c.wallet == wallet,
+                    WALLETS.c.baseline_ms.is_(None),
+                )
                 .values(baseline_ms=now_ms)
             )
+            # Of two runs that see a wallet for the first time, one takes its baseline.
+            for adoption in before if taken.rowcount else ():
+                await _adopt(connection, adoption, now_ms, booked_ms=now_ms)
 
     async def keep_trouble(self, coin: str, wallet: str, trouble: str) -> None:
         """Remember why the coin's payouts stand still; empty when they do not."""
@@ -320,9 +325,10 @@ class Rows:
     ) -> None:
         """Remember payees that a plan left out, and forget those that can be paid again."""
         async with transaction(self._engine) as connection:
-            for isolation in kept:
+            # By account, so that two runs at once wait for one another in one order.
+            for isolation in sorted(kept, key=lambda one: one.account):
                 await _isolate(connection, coin, isolation, now_ms)
-            for account in cleared:
+            for account in sorted(cleared):
                 await connection.execute(
                     delete(ISOLATED).where(ISOLATED.c.coin == coin, ISOLATED.c.account == account)
                 )
@@ -439,11 +445,11 @@ async def _move(connection: AsyncConnection, payout: Payout, values: dict[str, o
 
 
 async def _ensure_wallet(connection: AsyncConnection, coin: str, wallet: str) -> None:
-    where = (WALLETS.c.coin == coin, WALLETS.c.wallet == wallet)
-    # A write first takes the lock, so that the read after it is current.
-    touched = await connection.execute(update(WALLETS).where(*where).values(wallet=wallet))
-    if touched.rowcount == 0:
-        await connection.execute(insert(WALLETS).values(coin=coin, wallet=wallet))
+    await connection.execute(
+        insert_into(connection, WALLETS)
+        .values(coin=coin, wallet=wallet, trouble="")
+        .on_conflict_do_nothing()
+    )
 
 
 async def _isolate(
@@ -454,9 +460,8 @@ async def _isolate(
         "reason": isolation.reason,
         "by_wallet": isolation.by_wallet,
     }
-    where = (ISOLATED.c.coin == coin, ISOLATED.c.account == isolation.account)
-    touched = await connection.execute(update(ISOLATED).where(*where).values(**values))
-    if touched.rowcount == 0:
-        await connection.execute(
-            insert(ISOLATED).values(coin=coin, account=isolation.account, since_ms=now_ms, **values)
-        )
+    await connection.execute(
+        insert_into(connection, ISOLATED)
+        .values(coin=coin, account=isolation.account, since_ms=now_ms, **values)
+        .on_conflict_do_update(index_elements=["coin", "account"], set_=values)
+    )

@@ -2,7 +2,7 @@
 
 One engine a coin; a loop a coin takes a cycle each second, so that payouts under
 way are followed closely, while new ones are planned at the policy's interval.
-`run_once` is one cycle by itself, for a scheduler outside.
+`single` takes cycles for a scheduler outside.
 """
 
 import asyncio
@@ -22,7 +22,7 @@ from pithead.coins.registry import UnknownCoin, chain_params
 from pithead.coins.wallet import NodeWallet
 from pithead.config import CoinSettings, NodeSettings, PayoutPolicy, PayoutsSettings, Unusable
 from pithead.contracts import payouts_pb2_grpc
-from pithead.payouts.engine import Engine, Outcome
+from pithead.payouts.engine import Engine
 from pithead.payouts.neighbours import LedgerBook, ShareAccounts
 from pithead.payouts.rows import Rows
 from pithead.payouts.schema import REVISION
@@ -31,10 +31,11 @@ from pithead.rpc import channel, serve
 from pithead.store import (
     StoreTooNew,
     StoreTooOld,
-    check_version,
     open_store,
     wait_for_version,
 )
+from pithead.store.watch import watch_store
+from pithead.telemetry.health import Standing, health_server
 
 logger = logging.getLogger(__name__)
 
@@ -49,42 +50,43 @@ async def run(settings: PayoutsSettings, stop: asyncio.Event) -> None:
     to another version.
     """
     check_settings(settings)
+    standing = Standing()
     database = open_store(settings.database)
     try:
-        if not await wait_for_version(database, REVISION, stop):
-            return
-        async with _engines(settings, database) as engines:
-            servicer = PayoutsServicer(engines, Rows(database))
-            async with serve(
-                settings.socket,
-                lambda server: payouts_pb2_grpc.add_PayoutsServicer_to_server(servicer, server),
-            ):
-                logger.info("serving on %s", settings.socket)
-                async with asyncio.TaskGroup() as group:
-                    for engine in engines.values():
-                        group.create_task(_follow(engine, stop))
-                    await stop.wait()
+        async with health_server(settings.health, standing.ready):
+            if not await wait_for_version(database, REVISION, stop):
+                return
+            async with open_engines(settings, database) as engines:
+                await _serve(settings, engines, database, standing, stop)
     except (StoreTooNew, StoreTooOld) as error:
         raise Unusable(str(error)) from error
     finally:
         await database.dispose()
 
 
-async def run_once(settings: PayoutsSettings, coin: str) -> Outcome:
-    """Take one cycle of the coin with this CoinEndpoint name, planning now; then let all go.
-
-    Safe beside a running service: of two runs that decide at once, one wins.
-    """
-    check_settings(settings)
-    database = open_store(settings.database)
-    try:
-        await check_version(database, REVISION)
-        async with _engines(settings, database) as engines:
-            if coin not in engines:
-                raise Unusable(f"there is no payout policy for CoinEndpoint {coin!r}")
-            return await engines[coin].run(now=True)
-    finally:
-        await database.dispose()
+async def _serve(
+    settings: PayoutsSettings,
+    engines: Mapping[str, Engine],
+    database: AsyncEngine,
+    standing: Standing,
+    stop: asyncio.Event,
+) -> None:
+    servicer = PayoutsServicer(engines, Rows(database))
+    async with (
+        serve(
+            settings.serve,
+            lambda server: payouts_pb2_grpc.add_PayoutsServicer_to_server(servicer, server),
+        ),
+        asyncio.TaskGroup() as group,
+    ):
+        logger.info("serving on %s", settings.serve.address)
+        standing.started()
+        group.create_task(
+            watch_store(database, REVISION, lambda reason: standing.say("database", reason), stop)
+        )
+        for engine in engines.values():
+            group.create_task(_follow(engine, standing, stop))
+        await stop.wait()
 
 
 def check_settings(settings: PayoutsSettings) -> None:
@@ -107,8 +109,8 @@ def check_settings(settings: PayoutsSettings) -> None:
                 f"CoinEndpoints {other} and {coin.name} both have pools on {coin.key}: "
                 "one wallet pays a chain; let their pools share one CoinEndpoint"
             )
-        _params_of(coin)
-        _wallet_node(coin)
+        params_of(coin)
+        wallet_node(coin)
         if policy.threshold < 0 or policy.interval_s < 1 or policy.payments_max < 1:
             raise Unusable(
                 f"payout policy of {coin.name}: threshold must be at least 0, intervalSeconds "
@@ -117,20 +119,18 @@ def check_settings(settings: PayoutsSettings) -> None:
 
 
 @asynccontextmanager
-async def _engines(
+async def open_engines(
     settings: PayoutsSettings, database: AsyncEngine
 ) -> AsyncIterator[Mapping[str, Engine]]:
     """Open nodes and channels for the engines, by CoinEndpoint name."""
     coins = {coin.name: coin for coin in settings.coins}
     async with AsyncExitStack() as stack:
-        ledger = await stack.enter_async_context(channel(settings.ledger_socket))
-        shares = await stack.enter_async_context(channel(settings.shares_socket))
+        ledger = await stack.enter_async_context(channel(settings.ledger))
+        shares = await stack.enter_async_context(channel(settings.shares))
         engines: dict[str, Engine] = {}
         for policy in settings.policies:
             coin = coins[policy.coin]
-            node = await stack.enter_async_context(
-                RpcNode(_wallet_node(coin), network=coin.network)
-            )
+            node = await stack.enter_async_context(RpcNode(wallet_node(coin), network=coin.network))
             engines[coin.name] = _engine(coin, policy, node, database, ledger, shares)
         yield engines
 
@@ -143,7 +143,7 @@ def _engine(
     ledger: grpc.aio.Channel,
     shares: grpc.aio.Channel,
 ) -> Engine:
-    params = _params_of(coin)
+    params = params_of(coin)
     return Engine(
         coin,
         policy,
@@ -156,10 +156,11 @@ def _engine(
     )
 
 
-async def _follow(engine: Engine, stop: asyncio.Event) -> None:
+async def _follow(engine: Engine, standing: Standing, stop: asyncio.Event) -> None:
     """Take a cycle each tick; a database that is away is waited for."""
     said = ""
     while not stop.is_set():
+        standing.turned(f"payouts of {engine.coin.name}")
         try:
             await engine.run()
         except DBAPIError as error:
@@ -180,15 +181,16 @@ async def _sleep(stop: asyncio.Event, seconds: float) -> None:
         return
 
 
-def _params_of(coin: CoinSettings) -> ChainParams:
+def params_of(coin: CoinSettings) -> ChainParams:
+    """Return the parameters of the coin's chain; raises Unusable."""
     try:
         return chain_params(coin.coin, coin.network)
     except UnknownCoin as error:
         raise Unusable(f"CoinEndpoint {coin.name}: {error}") from error
 
 
-def _wallet_node(coin: CoinSettings) -> NodeSettings:
-    """Return the node that has the wallet: the first that is no standby."""
+def wallet_node(coin: CoinSettings) -> NodeSettings:
+    """Return the node that has the wallet, the first that is no standby; raises Unusable."""
     for node in coin.nodes:
         if not node.standby:
             return node

@@ -15,7 +15,7 @@ from google.protobuf.message import DecodeError
 from pithead.coins.block import BlockError
 from pithead.coins.params import ChainParams
 from pithead.contracts.share_log_pb2 import BlockRecord
-from pithead.log.errors import LogError
+from pithead.log.errors import LogError, LogPositionInvalid, LogTruncated
 from pithead.log.share_log import LogReader
 from pithead.log.topics import accepts, blocks_topic
 from pithead.rewards.database import (
@@ -64,23 +64,31 @@ class BlockConsumer:
 
         A partition that cannot be read holds up no other; its LogError is raised at the end.
         """
-        topic = blocks_topic(self._pool)
+        log = await self._reader.log_id()
         async with self._database.read() as connection:
-            positions = await log_positions(connection, topic)
+            positions = await log_positions(connection, blocks_topic(self._pool), log)
         taken, trouble = 0, None
         for partition in await self._reader.partitions():
             try:
-                taken += await self._take(partition, positions.get(partition, 0))
+                if partition not in positions:
+                    positions[partition] = await self._reader.start(partition)
+                taken += await self._take(log, partition, positions[partition])
             except LogError as error:
                 trouble = error
         if trouble is not None:
             raise trouble
         return taken
 
-    async def _take(self, partition: str, position: int) -> int:
+    async def _take(self, log: str, partition: str, position: int) -> int:
         taken = 0
         for _ in range(READS_MAX):
-            records = await self._reader.read(partition, position, READ_BYTES_MAX)
+            try:
+                records = await self._reader.read(partition, position, READ_BYTES_MAX)
+            except (LogTruncated, LogPositionInvalid) as error:
+                # From the earliest, never the newest: blocks read before are known.
+                logger.error("%s: %s", self._pool, error)
+                position = await self._reader.start(partition)
+                continue
             if not records:
                 break
             blocks = [
@@ -92,7 +100,9 @@ class BlockConsumer:
             async with self._database.write() as connection:
                 for row, raw in blocks:
                     self._tell(row, await record_block(connection, row, raw))
-                await set_log_position(connection, blocks_topic(self._pool), partition, position)
+                await set_log_position(
+                    connection, blocks_topic(self._pool), partition, log, position
+                )
             taken += len(records)
         return taken
 

@@ -1,8 +1,8 @@
 """Rewards' database: transactions, blocks, positions.
 
-Writers of this process take turns, so that what a transaction has read still
-holds when it writes; on SQLite that also spares the retries of a lost race.
-A service has one process, and its data directory one owner.
+Writers take turns, those of other processes over the same database too, so that
+what a transaction has read still holds when it writes. Their transactions are
+short, and there are a few in a second.
 """
 
 import asyncio
@@ -23,7 +23,7 @@ from pithead.rewards.schema import (
     WATCH_POSITIONS,
 )
 from pithead.rewards.states import Money, State
-from pithead.store import reading, transaction
+from pithead.store import reading, take_turns, transaction
 
 
 class Database:
@@ -35,8 +35,10 @@ class Database:
 
     @asynccontextmanager
     async def write(self) -> AsyncIterator[AsyncConnection]:
-        """One transaction, alone among this process's writers; an exception rolls it back."""
+        """One transaction, alone among all writers; an exception rolls it back."""
+        # Taken in this process first, so that waiting holds one connection and not all.
         async with self._writing, transaction(self._engine) as connection:
+            await take_turns(connection, "rewards/write")
             yield connection
 
     @asynccontextmanager
@@ -282,28 +284,30 @@ async def set_watch_position(connection: AsyncConnection, coin: str, at: Scanned
         )
 
 
-async def log_positions(connection: AsyncConnection, topic: str) -> dict[str, int]:
-    """Where to read on in each partition of a topic."""
+async def log_positions(connection: AsyncConnection, topic: str, log: str) -> dict[str, int]:
+    """Where to read on in each partition of a topic of one log; another log's mean nothing."""
     rows = await connection.execute(
         select(LOG_POSITIONS.c.partition, LOG_POSITIONS.c.position).where(
-            LOG_POSITIONS.c.topic == topic
+            LOG_POSITIONS.c.topic == topic, LOG_POSITIONS.c.log == log
         )
     )
     return {row.partition: row.position for row in rows}
 
 
 async def set_log_position(
-    connection: AsyncConnection, topic: str, partition: str, position: int
+    connection: AsyncConnection, topic: str, partition: str, log: str, position: int
 ) -> None:
-    """Commit a position, in the transaction of the records before it."""
+    """Commit a position of a log, in the transaction of the records before it."""
     changed = await connection.execute(
         update(LOG_POSITIONS)
         .where(LOG_POSITIONS.c.topic == topic, LOG_POSITIONS.c.partition == partition)
-        .values(position=position)
+        .values(log=log, position=position)
     )
     if not changed.rowcount:
         await connection.execute(
-            insert(LOG_POSITIONS).values(topic=topic, partition=partition, position=position)
+            insert(LOG_POSITIONS).values(
+                topic=topic, partition=partition, log=log, position=position
+            )
         )
 
 

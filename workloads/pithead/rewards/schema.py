@@ -27,7 +27,7 @@ from sqlalchemy import (
 
 from pithead.store import Hash32, WideInt, make_metadata
 
-REVISION = "0001"
+REVISION = "0002"
 """Revision of the migrations that this code is written for."""
 
 METADATA = make_metadata()
@@ -171,5 +171,6 @@ LOG_POSITIONS = Table(
     METADATA,
     Column("topic", Text, primary_key=True),
     Column("partition", Text, primary_key=True),
+    Column("log", Text, nullable=False),
     Column("position", BigInteger, nullable=False),
 )

@@ -20,10 +20,10 @@ from pithead.coins.node import NodeError, RpcNode
 from pithead.coins.params import ChainParams
 from pithead.coins.registry import UnknownCoin, chain_params
 from pithead.config import CoinSettings, PoolSettings, RewardsSettings, Unusable
+from pithead.config.share_log import open_log
 from pithead.contracts.accounting_pb2_grpc import AccountingStub
 from pithead.contracts.ledger_pb2_grpc import LedgerStub
 from pithead.contracts.rewards_pb2_grpc import add_RewardsServicer_to_server
-from pithead.log.file_log import FileLog
 from pithead.log.topics import blocks_topic
 from pithead.rewards.consumer import BlockConsumer
 from pithead.rewards.database import Database, pool_scripts, remember_script
@@ -39,6 +39,8 @@ from pithead.rewards.tracker import ChainRules, Tracker
 from pithead.rewards.watcher import Watcher
 from pithead.rpc import channel, serve
 from pithead.store import StoreTooNew, StoreTooOld, open_store, wait_for_version
+from pithead.store.watch import watch_store
+from pithead.telemetry.health import Standing, health_server
 
 if TYPE_CHECKING:
     # Generated for type checkers only.
@@ -71,32 +73,47 @@ class CoinWork:
 
 @dataclass(frozen=True, slots=True)
 class Doors:
-    """What the tasks reach: the database and the neighbours."""
+    """What the tasks reach: the database, the neighbours, and who tells probes of them."""
 
     database: Database
     accounting: "AccountingAsyncStub"
     ledger: "LedgerAsyncStub"
+    standing: Standing
 
 
 async def run(settings: RewardsSettings, stop: asyncio.Event) -> None:
     """Serve until `stop` is set. Raises Unusable when it can not start as configured."""
     clients, coins = _coins(settings)
     engine = open_store(settings.database)
-    accounting_channel = channel(settings.shares_socket)
-    ledger_channel = channel(settings.ledger_socket)
+    standing = Standing()
+    accounting_channel = channel(settings.shares)
+    ledger_channel = channel(settings.ledger)
     try:
-        if not await wait_for_version(engine, REVISION, stop):
-            return
-        doors = Doors(
-            Database(engine), AccountingStub(accounting_channel), LedgerStub(ledger_channel)
-        )
-        await _remember_scripts(doors.database, settings.pools)
-        servicer = _servicer(settings, coins, doors)
-        async with serve(
-            settings.socket, lambda server: add_RewardsServicer_to_server(servicer, server)
-        ):
-            logger.info("serving on %s", settings.socket)
-            await _work(settings, coins, doors, stop)
+        async with health_server(settings.health, standing.ready):
+            if not await wait_for_version(engine, REVISION, stop):
+                return
+            doors = Doors(
+                Database(engine),
+                AccountingStub(accounting_channel),
+                LedgerStub(ledger_channel),
+                standing,
+            )
+            await _remember_scripts(doors.database, settings.pools)
+            servicer = _servicer(settings, coins, doors)
+            async with (
+                serve(
+                    settings.serve, lambda server: add_RewardsServicer_to_server(servicer, server)
+                ),
+                asyncio.TaskGroup() as group,
+            ):
+                logger.info("serving on %s", settings.serve.address)
+                standing.started()
+                group.create_task(
+                    watch_store(
+                        engine, REVISION, lambda reason: standing.say("database", reason), stop
+                    )
+                )
+                await _work(settings, coins, doors, stop)
     except (StoreTooNew, StoreTooOld) as error:
         raise Unusable(str(error)) from error
     finally:
@@ -140,10 +157,10 @@ async def _work(
     settings: RewardsSettings, coins: Sequence[CoinWork], doors: Doors, stop: asyncio.Event
 ) -> None:
     """Run all tasks until `stop` is set; a step under way may finish within a limit."""
-    log = FileLog(settings.log_dir)
+    log = open_log(settings.log)
     async with AsyncExitStack() as stack, asyncio.TaskGroup() as group:
         tasks = [
-            group.create_task(keep(name, step, stop, idle_s))
+            group.create_task(keep(name, doors.standing.turning(name, step), stop, idle_s))
             for name, step, idle_s in _settling(coins, doors)
         ]
         for coin in coins:
@@ -155,11 +172,10 @@ async def _work(
                 consumer = BlockConsumer(doors.database, reader, coin.params, pool)
                 caught_up = asyncio.Event()
                 first_read.append(caught_up)
-                step = _noting(consumer.step, caught_up)
-                tasks.append(
-                    group.create_task(keep(f"block log of {pool.pool}", step, stop, LOG_IDLE_S))
-                )
-            tasks.append(group.create_task(_follow(doors.database, coin, pools, first_read, stop)))
+                name = f"block log of {pool.pool}"
+                step = doors.standing.turning(name, _noting(consumer.step, caught_up))
+                tasks.append(group.create_task(keep(name, step, stop, LOG_IDLE_S)))
+            tasks.append(group.create_task(_follow(doors, coin, pools, first_read, stop)))
         await stop.wait()
         if tasks:
             _, late = await asyncio.wait(tasks, timeout=STOP_LIMIT_S)
@@ -201,7 +217,7 @@ def _noting(
 
 
 async def _follow(
-    database: Database,
+    doors: Doors,
     coin: CoinWork,
     pools: Sequence[WatchedPool],
     first_read: Sequence[asyncio.Event],
@@ -216,6 +232,7 @@ async def _follow(
             ", ".join(unpaid),
         )
         return
+    database = doors.database
     watcher = Watcher(database, coin.params.key, coin.nodes, pools)
     tracker = Tracker(
         database, ChainRules(coin.params, coin.settings.confirmations), coin.nodes, pools
@@ -248,7 +265,9 @@ async def _follow(
         await pause(stop, FIRST_READ_LOOK_S)
     else:
         logger.warning("%s: watching without having read all block logs", coin.params.key)
-    await keep(f"chain of {coin.params.key}", step, stop, coin.settings.poll_interval_ms / 1000)
+    name = f"chain of {coin.params.key}"
+    turning = doors.standing.turning(name, step)
+    await keep(name, turning, stop, coin.settings.poll_interval_ms / 1000)
 
 
 def _coins(settings: RewardsSettings) -> tuple[list[RpcNode], list[CoinWork]]:

@@ -1,9 +1,11 @@
 """Which of the records read are taken, and which producers that closes. Pure.
 
 Records are taken in the order given: partition by partition, each in the order
-of its log. A batch is taken once, whatever partition it comes from. The first
-batch of a producer proves every earlier producer of the same partition dead: a
-partition has one writer at a time, so its lock had been given up.
+of its log. A batch is taken once, whatever partition it comes from. Where a
+partition has one writer at a time, the first batch of a producer proves every
+earlier producer of that partition dead: its lock had been given up. Where
+producers share partitions it proves nothing, and the sealer closes those that
+have fallen silent.
 """
 
 from collections.abc import Iterable, Mapping
@@ -36,18 +38,25 @@ class Admission:
     duplicates: int = 0
 
 
-def admit(pool: int, reads: Iterable[Read], producers: Mapping[bytes, Producer]) -> Admission:
-    """Sort records into taken, dropped and set aside; `producers` are left as they are."""
+def admit(
+    pool: int, reads: Iterable[Read], producers: Mapping[bytes, Producer], *, exclusive: bool
+) -> Admission:
+    """Sort records into taken, dropped and set aside; `producers` are left as they are.
+
+    `exclusive`: a partition has one writer at a time.
+    """
     admission = Admission(dict(producers))
     for read in reads:
         if read.columns is None:
             admission.aside.append(read)
         else:
-            _take(admission, pool, read, read.columns)
+            _take(admission, pool, read, read.columns, exclusive=exclusive)
     return admission
 
 
-def _take(admission: Admission, pool: int, read: Read, columns: Columns) -> None:
+def _take(
+    admission: Admission, pool: int, read: Read, columns: Columns, *, exclusive: bool
+) -> None:
     batch = columns.batch
     known = admission.producers.get(batch.producer)
     if known is not None and known.pool != pool:
@@ -56,12 +65,12 @@ def _take(admission: Admission, pool: int, read: Read, columns: Columns) -> None
         return
     producer = known or Producer(pool, batch.region, read.partition, Progress())
     progress = producer.progress.take(
-        batch.sequence, promise=batch.promise, end=batch.end, time_ms=batch.time_base_ms
+        batch.sequence, promise=batch.promise, end=batch.end, time_ms=read.moment_ms
     )
     if progress is None:
         admission.duplicates += 1
         return
-    if known is None and batch.sequence == 0:
+    if exclusive and known is None and batch.sequence == 0:
         _close_earlier(admission, pool, batch.producer, read.partition)
     admission.producers[batch.producer] = replace(producer, progress=progress)
     admission.taken.append((read.partition, columns))

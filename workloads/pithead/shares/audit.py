@@ -48,6 +48,17 @@ class LogNotWhole(Exception):
         )
 
 
+class LogExchanged(LogNotWhole):
+    """Raised when the pool was counted from another log than the one that is there now."""
+
+    def __init__(self, topic: str) -> None:
+        Exception.__init__(
+            self,
+            f"{topic} was read from another log before: what was in that one is not in this, "
+            "so the cells cannot be counted again from it",
+        )
+
+
 @dataclass(frozen=True, slots=True)
 class Difference:
     """A cell in which log and table do not agree; (weight, shares) of each, zeros when absent."""
@@ -68,6 +79,8 @@ async def recount(store: AsyncEngine, log: ShareLog) -> list[Difference]:
     async with reading(store) as connection:
         pools = (await connection.execute(select(schema.pools))).all()
         for pool in pools:
+            if await _decided(connection, pool.pool, decisions.EXCHANGE):
+                raise LogExchanged(shares_topic(pool.pool))
             reader = log.reader(shares_topic(pool.pool))
             try:
                 count = await _load(connection, reader, pool.id, pool.pool, pool.coin)
@@ -75,7 +88,7 @@ async def recount(store: AsyncEngine, log: ShareLog) -> list[Difference]:
             finally:
                 await reader.close()
             found = await _table(connection, pool.id)
-            if await _replayed(connection, pool.pool):
+            if await _decided(connection, pool.pool, decisions.REPLAY):
                 expected, found = _without_seals(expected), _without_seals(found)
             differences += [
                 Difference(pool.pool, *cell, expected.get(cell, (0, 0)), found.get(cell, (0, 0)))
@@ -208,7 +221,7 @@ async def _load(
         pool=name,
         coin=coin,
         foreign={bytes(producer) for producer in foreign},
-        positions=await read_positions(connection, shares_topic(name)),
+        positions=await read_positions(connection, shares_topic(name), await reader.log_id()),
         seals=_Seals([row.last_height for row in seals], [row.cut for row in seals]),
         slots=SlotTable(await read_slots(connection, pool)),
         params=chain_params(family, network),
@@ -221,12 +234,13 @@ async def _load(
     )
 
 
-async def _replayed(connection: AsyncConnection, pool: str) -> bool:
+async def _decided(connection: AsyncConnection, pool: str, action: str) -> bool:
+    """Tell whether a decision of this kind was taken about the pool's log."""
     table = schema.decisions.c
     number = await connection.scalar(
         select(table.id)
         .where(
-            table.action == decisions.REPLAY,
+            table.action == action,
             table.subject.startswith(f"{shares_topic(pool)}/", autoescape=True),
         )
         .limit(1)

@@ -16,10 +16,11 @@ from pithead.shares.admit import Admission, admit
 from pithead.shares.books import AccountBook, SegmentBook, SegmentKey, segment_key
 from pithead.shares.fold import CellKind, CellSum, Fold
 from pithead.shares.intake import read_producers, write_producers
+from pithead.shares.locks import lock_producers
 from pithead.shares.pools import Pool
 from pithead.shares.records import Read
 from pithead.shares.seals import counting_height
-from pithead.store import insert_into
+from pithead.store import add_up, insert_into
 
 CREDITED = 0
 """Reason under which credited shares are counted."""
@@ -39,8 +40,10 @@ class Booked:
 class Booking:
     """Books one pool's records."""
 
-    def __init__(self, pool: Pool) -> None:
+    def __init__(self, pool: Pool, *, exclusive: bool) -> None:
+        """`exclusive`: the log's partitions have one writer at a time."""
         self._pool = pool
+        self._exclusive = exclusive
         self._accounts = AccountBook(pool.coin, pool.params)
         self._segments = SegmentBook(pool.coin)
 
@@ -55,10 +58,16 @@ class Booking:
         self._segments.forget()
 
     async def book(self, connection: AsyncConnection, reads: list[Read], now_ms: int) -> Booked:
-        """Write all that the records bring, in the transaction that moves the positions."""
+        """Write all that the records bring, in the transaction that moves the positions.
+
+        The caller holds the pool's lock, so no seal and no decision comes between.
+        """
         named = {read.columns.batch.producer for read in reads if read.columns is not None}
         before = await read_producers(connection, self._pool.id, named)
-        admission = admit(self._pool.id, reads, before)
+        if named - before.keys():
+            await lock_producers(connection)
+            before = await read_producers(connection, self._pool.id, named)
+        admission = admit(self._pool.id, reads, before, exclusive=self._exclusive)
         await write_producers(connection, before, admission.producers)
         await self._write_closings(connection, admission, now_ms)
         await self._set_aside(connection, admission, now_ms)
@@ -72,16 +81,9 @@ class Booking:
     async def _sealed_height(
         self, connection: AsyncConnection, batches: list[ShareBatch]
     ) -> int | None:
-        """Highest sealed height; a pool's sealing starts below the first height it meets.
-
-        The row is locked, so that no seal comes between this look and the cells.
-        """
+        """Highest sealed height; a pool's sealing starts below the first height it meets."""
         table = schema.pools
-        row = (
-            await connection.execute(
-                select(table).where(table.c.id == self._pool.id).with_for_update()
-            )
-        ).one()
+        row = (await connection.execute(select(table).where(table.c.id == self._pool.id))).one()
         if row.sealed_height is not None:
             return int(row.sealed_height)
         first = first_height(batches)
@@ -182,27 +184,17 @@ class Booking:
                 counts.setdefault((account, int(reject.reason)), [0, 0])[0] += reject.count
         if not counts:
             return
-        table = schema.counters
-        statement = insert_into(connection, table)
-        await connection.execute(
-            statement.on_conflict_do_update(
-                index_elements=list(table.primary_key.columns),
-                set_={
-                    "count": table.c.count + statement.excluded["count"],
-                    "weight": table.c.weight + statement.excluded.weight,
-                },
-            ),
-            [
-                {
-                    "pool": self._pool.id,
-                    "account": account,
-                    "reason": reason,
-                    "count": count,
-                    "weight": weight,
-                }
-                for (account, reason), (count, weight) in counts.items()
-            ],
-        )
+        rows = [
+            {
+                "pool": self._pool.id,
+                "account": account,
+                "reason": reason,
+                "count": count,
+                "weight": weight,
+            }
+            for (account, reason), (count, weight) in counts.items()
+        ]
+        await add_up(connection, schema.counters, rows, ("count", "weight"))
 
     async def _write_sessions(self, connection: AsyncConnection, batches: list[ShareBatch]) -> None:
         """Keep who a connection is; the first record of an extranonce1 stays."""

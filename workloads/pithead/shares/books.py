@@ -15,6 +15,7 @@ from pithead.coins.address import AddressError, script_of_address
 from pithead.coins.params import ChainParams
 from pithead.contracts.share_log_pb2 import Segment
 from pithead.shares import schema
+from pithead.shares.locks import lock_books
 from pithead.shares.states import SegmentState
 from pithead.store import insert_into
 
@@ -87,9 +88,13 @@ class AccountBook:
         payees = {login: payee_of(self._params, login) for login in sorted(wanted - found.keys())}
         if not payees:
             return found
-        if create:
-            await self._create(connection, payees)
-        ids = await self._ids(connection, sorted({payee.key for payee in payees.values()}))
+        keys = sorted({payee.key for payee in payees.values()})
+        ids = await self._ids(connection, keys)
+        if create and len(ids) < len(keys):
+            await lock_books(connection, self._coin)
+            missing = {login: one for login, one in payees.items() if one.key not in ids}
+            await self._create(connection, missing)
+            ids = await self._ids(connection, keys)
         read = {login: ids[payee.key] for login, payee in payees.items() if payee.key in ids}
         self._fresh |= read
         return found | read
@@ -142,19 +147,25 @@ class SegmentBook:
         found = {key: self._known[key] for key in values if key in self._known}
         unknown = [key for key in values if key not in found]
         if unknown:
-            await self._create(connection, {key: values[key] for key in unknown}, now_ms)
             found |= await self._read(connection, unknown)
+            missing = [key for key in unknown if key not in found]
+            if missing:
+                await lock_books(connection, self._coin)
+                await self._create(connection, {key: values[key] for key in missing}, now_ms)
+                found |= await self._read(connection, missing)
         changed = {
             key: (number, values[key])
             for key, (number, value) in found.items()
             if value != values[key]
         }
         if changed:
+            # Segments are the coin's: pools that meet the same ones change them in turns.
+            await lock_books(connection, self._coin)
             await connection.execute(
                 update(schema.segments)
                 .where(schema.segments.c.id == bindparam("number"))
                 .values(value=bindparam("newest")),
-                [{"number": number, "newest": value} for number, value in changed.values()],
+                [{"number": number, "newest": value} for number, value in sorted(changed.values())],
             )
         self._fresh |= found | changed
         return {key: number for key, (number, _) in found.items()}

@@ -11,7 +11,7 @@ import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from sqlalchemy.ext.asyncio import AsyncEngine
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from pithead.log.errors import LogPositionInvalid, LogTruncated
 from pithead.log.share_log import LogReader
@@ -19,7 +19,14 @@ from pithead.log.topics import shares_topic
 from pithead.shares import decisions, metrics
 from pithead.shares.booking import Booked, Booking
 from pithead.shares.fold import WEIGHT_SUM_MAX
-from pithead.shares.intake import add_position, move_position, read_positions
+from pithead.shares.intake import (
+    Place,
+    add_position,
+    move_position,
+    read_places,
+    read_positions,
+)
+from pithead.shares.locks import lock_pool
 from pithead.shares.pools import Pool
 from pithead.shares.records import Read, examine
 from pithead.shares.slots import SlotUnknown
@@ -54,7 +61,8 @@ class Consumer:
         self._pool = pool
         self._now_ms = now_ms
         self._topic = shares_topic(pool.name)
-        self._booking = Booking(pool)
+        self._booking = Booking(pool, exclusive=reader.exclusive)
+        self._log = ""
         self._positions: dict[str, int] | None = None
         self._stalled: dict[str, str] = {}
         self._missing = 0
@@ -72,9 +80,11 @@ class Consumer:
                 return Polled(0, 0, 0)
             moves = {read.partition: read.record.next_position for read in reads}
             async with transaction(self._engine) as connection:
+                await lock_pool(connection, self._pool.id)
                 for partition, new in moves.items():
+                    old = Place(self._log, positions[partition])
                     await move_position(
-                        connection, self._topic, partition, positions[partition], new
+                        connection, self._topic, partition, old, old._replace(position=new)
                     )
                 booked = await self._booking.book(connection, reads, self._now_ms())
         except BaseException:
@@ -89,23 +99,54 @@ class Consumer:
         return Polled(len(reads), len(taken), sum(len(columns) for _, columns in taken))
 
     async def _current_positions(self) -> dict[str, int]:
+        """Return where to read on in the log that is there now.
+
+        Another log than the one read before is read from its beginning.
+        """
+        log = await self._reader.log_id()
+        if log != self._log:
+            self._log, self._positions = log, None
         if self._positions is None:
             async with reading(self._engine) as connection:
-                self._positions = await read_positions(connection, self._topic)
+                self._positions = await read_positions(connection, self._topic, log)
         new = [name for name in await self._reader.partitions() if name not in self._positions]
         if new:
+            starts = {name: await self._reader.start(name) for name in new}
             async with transaction(self._engine) as connection:
-                for name in new:
-                    start = await self._reader.start(name)
-                    await add_position(connection, self._topic, name, start)
-                self._positions = await read_positions(connection, self._topic)
+                await lock_pool(connection, self._pool.id)
+                await self._begin(connection, starts)
+                self._positions = await read_positions(connection, self._topic, log)
         return self._positions
+
+    async def _begin(self, connection: AsyncConnection, starts: dict[str, int]) -> None:
+        """Begin partitions, and leave a decision when they stand for those of another log."""
+        before = await read_places(connection, self._topic)
+        for name, start in starts.items():
+            place = Place(self._log, start)
+            if name in before:
+                await move_position(connection, self._topic, name, before[name], place)
+            else:
+                await add_position(connection, self._topic, name, place)
+        others = {place.log for place in before.values()} - {self._log}
+        if others:
+            reason = f"{self._log} stands where {', '.join(sorted(others))} stood"
+            await decisions.record(
+                connection,
+                who=decisions.ACCOUNTING,
+                action=decisions.EXCHANGE,
+                subject=f"{self._topic}/{','.join(sorted(starts))}",
+                reason=reason,
+                now_ms=self._now_ms(),
+            )
+            logger.error("%s is read from its beginning: %s", self._topic, reason)
 
     async def _read(self, positions: dict[str, int]) -> list[Read]:
         """Read and decode what is new; stops a partition at shares of an unknown slot."""
         reads: list[Read] = []
         weight = 0
-        for partition, position in sorted(positions.items()):
+        present = await self._reader.partitions()
+        for partition in sorted(positions.keys() & set(present)):
+            position = positions[partition]
             try:
                 records = await self._reader.read(partition, position, READ_BYTES_MAX)
             except (LogTruncated, LogPositionInvalid) as error:
@@ -138,7 +179,11 @@ class Consumer:
         """
         start = await self._reader.start(partition)
         async with transaction(self._engine) as connection:
-            await move_position(connection, self._topic, partition, position, start)
+            await lock_pool(connection, self._pool.id)
+            old = Place(self._log, position)
+            await move_position(
+                connection, self._topic, partition, old, old._replace(position=start)
+            )
             await decisions.record(
                 connection,
                 who=decisions.ACCOUNTING,

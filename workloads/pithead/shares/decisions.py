@@ -4,17 +4,24 @@ Those of the processor itself are signed `accounting`. The others are asked for
 by people; whoever lets them ask has checked who they are.
 """
 
+from collections.abc import Sequence
+from typing import Any
+
 from sqlalchemy import delete, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from pithead.shares import schema
+from pithead.shares.locks import lock_all_pools, lock_pool
 from pithead.shares.states import ProducerState, SegmentState
-from pithead.store import insert_into, transaction
+from pithead.store import add_up, insert_into, transaction
 
 ACCOUNTING = "accounting"
 
 REPLAY = "replay partition"
 """Action of a decision to read a partition again from its beginning."""
+
+EXCHANGE = "follow another log"
+"""Action of a decision to read another log from its beginning: it stands in the old one's place."""
 
 
 class DecisionRefused(Exception):
@@ -38,6 +45,9 @@ async def close_producer(
     """Let seals no longer wait for a producer; what still comes of it is late, not lost."""
     table = schema.producers
     async with transaction(engine) as connection:
+        pool = await connection.scalar(select(table.c.pool).where(table.c.producer == producer))
+        if pool is not None:
+            await lock_pool(connection, pool)
         result = await connection.execute(
             update(table)
             .where(table.c.producer == producer, table.c.state == ProducerState.OPEN)
@@ -65,7 +75,9 @@ async def decide_segment(
     """
     table = schema.segments
     async with transaction(engine) as connection:
-        row = (await connection.execute(select(table).where(table.c.id == segment))).first()
+        await lock_all_pools(connection)
+        query = select(table).where(table.c.id == segment).with_for_update()
+        row = (await connection.execute(query)).first()
         if row is None or row.state != SegmentState.DISPUTED:
             raise DecisionRefused(f"segment {segment} is not disputed")
         if right:
@@ -97,29 +109,28 @@ async def _move_sealed_cells(
         return
     await connection.execute(delete(table).where(*sealed))
     counts_at = sealed_height + 1
-    await add_cells(
-        connection, [{**row._mapping, "height": counts_at, "seal": counts_at} for row in rows]
-    )
+    # What came in time and what came late of one minute are one cell there.
+    moved: dict[tuple[int, int, int], dict[str, int]] = {}
+    for row in rows:
+        place = (row.minute, row.revision, row.account)
+        before = moved.get(place, {"weight": 0, "shares": 0})
+        moved[place] = {
+            **row._mapping,
+            "height": counts_at,
+            "seal": counts_at,
+            "weight": before["weight"] + row.weight,
+            "shares": before["shares"] + row.shares,
+        }
+    await add_cells(connection, list(moved.values()))
     await open_late_seals(connection, pool, [counts_at], now_ms)
     await connection.execute(
         insert(schema.late_segments).values(pool=pool, segment=segment, counts_from=counts_at)
     )
 
 
-async def add_cells(connection: AsyncConnection, rows: list[dict[str, object]]) -> None:
-    """Add weights and shares to cells, one executemany."""
-    if not rows:
-        return
-    table = schema.cells
-    statement = insert_into(connection, table)
-    statement = statement.on_conflict_do_update(
-        index_elements=list(table.primary_key.columns),
-        set_={
-            "weight": table.c.weight + statement.excluded.weight,
-            "shares": table.c.shares + statement.excluded.shares,
-        },
-    )
-    await connection.execute(statement, rows)
+async def add_cells(connection: AsyncConnection, rows: Sequence[dict[str, Any]]) -> None:
+    """Add weights and shares to cells, each named once."""
+    await add_up(connection, schema.cells, rows, ("weight", "shares"))
 
 
 async def open_late_seals(

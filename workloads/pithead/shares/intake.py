@@ -1,6 +1,7 @@
 """Producers and positions in the database, read for one poll and written after it."""
 
 from collections.abc import Iterable, Mapping
+from typing import NamedTuple
 
 from sqlalchemy import delete, insert, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -10,8 +11,13 @@ from pithead.shares.progress import Gap, Producer, Progress
 from pithead.shares.states import ProducerState
 from pithead.store import insert_into
 
-LOG_NAME = "file"
-"""Name of the log's cluster in positions; a FileLog is one for ever."""
+
+class Place(NamedTuple):
+    """Where to read on in one partition."""
+
+    log: str
+    """Name of the log whose position it is."""
+    position: int
 
 
 class PositionMoved(Exception):
@@ -24,36 +30,47 @@ class PositionMoved(Exception):
         )
 
 
-async def read_positions(connection: AsyncConnection, topic: str) -> dict[str, int]:
-    """Position to read on from, by partition."""
+async def read_places(connection: AsyncConnection, topic: str) -> dict[str, Place]:
+    """Where to read on, by partition, of whatever log."""
     table = schema.positions
     rows = await connection.execute(select(table).where(table.c.topic == topic))
-    return {row.partition: row.position for row in rows}
+    return {row.partition: Place(row.log, row.position) for row in rows}
+
+
+async def read_positions(connection: AsyncConnection, topic: str, log: str) -> dict[str, int]:
+    """Position to read on from, by partition, of one log; those of another mean nothing here."""
+    places = await read_places(connection, topic)
+    return {name: place.position for name, place in places.items() if place.log == log}
 
 
 async def add_position(
-    connection: AsyncConnection, topic: str, partition: str, position: int
+    connection: AsyncConnection, topic: str, partition: str, place: Place
 ) -> None:
     """Begin a partition that was never read; one that was keeps its position."""
     await connection.execute(
         insert_into(connection, schema.positions)
         .on_conflict_do_nothing()
-        .values(topic=topic, partition=partition, log=LOG_NAME, position=position)
+        .values(topic=topic, partition=partition, log=place.log, position=place.position)
     )
 
 
 async def move_position(
-    connection: AsyncConnection, topic: str, partition: str, old: int, new: int
+    connection: AsyncConnection, topic: str, partition: str, old: Place, new: Place
 ) -> None:
     """Fence and move: exactly the row that still stands at `old`, else PositionMoved."""
     table = schema.positions
     result = await connection.execute(
         update(table)
-        .where(table.c.topic == topic, table.c.partition == partition, table.c.position == old)
-        .values(position=new)
+        .where(
+            table.c.topic == topic,
+            table.c.partition == partition,
+            table.c.log == old.log,
+            table.c.position == old.position,
+        )
+        .values(log=new.log, position=new.position)
     )
     if result.rowcount != 1:
-        raise PositionMoved(topic, partition, old)
+        raise PositionMoved(topic, partition, old.position)
 
 
 async def read_producers(

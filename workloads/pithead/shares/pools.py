@@ -14,6 +14,7 @@ from pithead.coins.params import ChainParams
 from pithead.coins.registry import chain_params
 from pithead.config import CoinSettings, PoolSettings, SlotSettings
 from pithead.shares import schema
+from pithead.shares.locks import lock_registration
 from pithead.shares.slots import SlotRevision, SlotTable
 from pithead.store import transaction
 
@@ -43,6 +44,7 @@ async def register(
     by_name = {coin.name: coin for coin in coins}
     registered = []
     async with transaction(engine) as connection:
+        await lock_registration(connection)
         for settings in pools:
             coin = by_name.get(settings.coin)
             if coin is None:

@@ -34,6 +34,7 @@ class Progress:
     promise_seen: int = 0
     end_seen: bool = False
     last_ms: int = 0
+    """The log's time of the newest batch read; the producer's own where the log keeps none."""
 
     @property
     def mark(self) -> int:

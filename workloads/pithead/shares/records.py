@@ -19,6 +19,13 @@ class Read:
     fault: str = ""
     weight: int = 0
 
+    @property
+    def moment_ms(self) -> int:
+        """When the log took it; by its producer's own clock where the log keeps no time."""
+        if self.record.appended_ms is not None or self.columns is None:
+            return self.record.appended_ms or 0
+        return int(self.columns.batch.time_base_ms)
+
 
 def examine(partition: str, record: LogRecord, pool: str, coin: str) -> Read:
     """Decode a record and check that it is this pool's and plausible."""

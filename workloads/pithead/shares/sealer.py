@@ -8,7 +8,6 @@ later, never too early.
 
 import logging
 from collections.abc import Callable
-from itertools import groupby
 
 from sqlalchemy import func, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
@@ -18,16 +17,13 @@ from pithead.log.topics import shares_topic
 from pithead.shares import decisions, metrics, schema
 from pithead.shares.confirm import PENDING
 from pithead.shares.intake import read_positions
+from pithead.shares.locks import lock_pool
 from pithead.shares.pools import Pool
-from pithead.shares.seals import Facts, Note, passed, sealable
+from pithead.shares.seals import Facts, Heard, Note, Silent, passed, sealable, silent
 from pithead.shares.states import ProducerState
 from pithead.store import reading, transaction
 
 logger = logging.getLogger(__name__)
-
-SILENT_MS = 60_000
-"""A producer writes at least once a second; one whose region's log has moved this much past its
-last batch is taken for dead. If it lives, its shares are late, not lost."""
 
 
 class Sealer:
@@ -41,6 +37,7 @@ class Sealer:
         self._pool = pool
         self._now_ms = now_ms
         self._topic = shares_topic(pool.name)
+        self._log = ""
         self._pending: Note | None = None
         self._passed: Note | None = None
 
@@ -49,6 +46,7 @@ class Sealer:
 
         `node_height` is None while no node can tell.
         """
+        await self._follow_log()
         grown = self._passed is None or (node_height or 0) > self._passed.node_height
         if node_height is not None and self._pending is None and grown:
             self._pending = await self._note(node_height)
@@ -56,7 +54,8 @@ class Sealer:
         if not await self._worth_a_transaction():
             return None
         async with transaction(self._engine) as connection:
-            facts = await self._facts(connection, locked=True)
+            await lock_pool(connection, self._pool.id)
+            facts = await self._facts(connection)
             height = self._decide(facts)
             if height is not None and facts is not None:
                 await self._write(connection, facts, height)
@@ -65,14 +64,23 @@ class Sealer:
             logger.debug("%s: sealed up to height %d", self._pool.name, height)
         return height
 
-    async def _note(self, node_height: int) -> Note:
+    async def _follow_log(self) -> None:
+        """Forget what was noted of another log: its ends say nothing of this one's."""
+        log = await self._reader.log_id()
+        if log != self._log:
+            self._log, self._pending, self._passed = log, None, None
+
+    async def _note(self, node_height: int) -> Note | None:
         # The node's height was read before the ends: what was in the log then is in them.
         partitions = await self._reader.partitions()
-        return Note(node_height, {name: await self._reader.end(name) for name in partitions})
+        ends = {name: await self._reader.end(name) for name in partitions}
+        # None when the log was exchanged meanwhile; the next step notes the other.
+        same = await self._reader.log_id() == self._log
+        return Note(node_height, ends, self._log) if same else None
 
     async def _worth_a_transaction(self) -> bool:
         async with reading(self._engine) as connection:
-            return self._decide(await self._facts(connection, locked=False)) is not None
+            return self._decide(await self._facts(connection)) is not None
 
     def _decide(self, facts: Facts | None) -> int | None:
         if facts is None:
@@ -81,11 +89,12 @@ class Sealer:
             self._passed, self._pending = self._pending, None
         return sealable(self._passed, facts) if self._passed is not None else None
 
-    async def _facts(self, connection: AsyncConnection, *, locked: bool) -> Facts | None:
+    async def _facts(self, connection: AsyncConnection) -> Facts | None:
         """What the rule needs; None before the pool's first height is known."""
         pools, producers, cells = schema.pools, schema.producers, schema.cells
-        query = select(pools.c.sealed_height).where(pools.c.id == self._pool.id)
-        sealed_height = await connection.scalar(query.with_for_update() if locked else query)
+        sealed_height = await connection.scalar(
+            select(pools.c.sealed_height).where(pools.c.id == self._pool.id)
+        )
         if sealed_height is None:
             return None
         lowest_promise = await connection.scalar(
@@ -103,7 +112,7 @@ class Sealer:
                 cells.c.height > sealed_height,
             )
         )
-        positions = await read_positions(connection, self._topic)
+        positions = await read_positions(connection, self._topic, self._log)
         return Facts(sealed_height, positions, lowest_promise, lowest_pending)
 
     async def _write(self, connection: AsyncConnection, facts: Facts, height: int) -> None:
@@ -124,29 +133,45 @@ class Sealer:
         )
 
     async def _close_silent(self) -> None:
-        """Close open producers that their region's log has left behind, each with a decision."""
-        table = schema.producers
-        query = (
-            select(table)
-            .where(table.c.pool == self._pool.id, table.c.state == ProducerState.OPEN)
-            .order_by(table.c.region)
-        )
+        """Close open producers that their log has left behind, each with a decision."""
+        table = schema.producers.c
         async with reading(self._engine) as connection:
-            rows = (await connection.execute(query)).all()
-            positions = await read_positions(connection, self._topic)
-        for _, group in groupby(rows, key=lambda row: row.region):
-            members = list(group)
-            newest_ms = max(row.last_ms for row in members)
-            for row in members:
-                # Its end is read after the others' clocks: nothing newer of it was there then.
-                if newest_ms - row.last_ms > SILENT_MS and await self._reader.end(
-                    row.partition
-                ) <= positions.get(row.partition, 0):
-                    await self._close(row.producer, row.last_ms, newest_ms)
+            rows = await connection.execute(
+                select(schema.producers).where(
+                    table.pool == self._pool.id, table.state == ProducerState.OPEN
+                )
+            )
+            opened = [
+                Heard(bytes(row.producer), row.region, row.partition, row.last_ms) for row in rows
+            ]
+            newest_ms: dict[str, int] = {}
+            if not self._reader.exclusive:
+                newest = await connection.execute(
+                    select(table.partition, func.max(table.last_ms).label("newest_ms"))
+                    .where(table.pool == self._pool.id)
+                    .group_by(table.partition)
+                )
+                newest_ms = {row.partition: row.newest_ms for row in newest}
+            positions = await read_positions(connection, self._topic, self._log)
+        for found in silent(opened, newest_ms):
+            if found.certain or await self._all_read(found.heard.partition, positions):
+                await self._close(found)
 
-    async def _close(self, producer: bytes, last_ms: int, newest_ms: int) -> None:
+    async def _all_read(self, partition: str, positions: dict[str, int]) -> bool:
+        """Tell whether a partition holds nothing beyond positions that were read before.
+
+        Its end is asked for after the others' times were read: nothing newer of
+        the silent one was there then. A partition that is gone brings nothing more.
+        """
+        if partition not in await self._reader.partitions():
+            return True
+        return await self._reader.end(partition) <= positions.get(partition, 0)
+
+    async def _close(self, found: Silent) -> None:
         table = schema.producers
+        producer, last_ms = found.heard.producer, found.heard.last_ms
         async with transaction(self._engine) as connection:
+            await lock_pool(connection, self._pool.id)
             result = await connection.execute(
                 update(table)
                 .where(
@@ -157,8 +182,9 @@ class Sealer:
                 .values(state=ProducerState.CLOSED)
             )
             if result.rowcount:
-                behind_s = (newest_ms - last_ms) // 1000
-                reason = f"its region's log has moved {behind_s} s past its last batch"
+                behind_s = (found.newest_ms - last_ms) // 1000
+                where = "partition" if found.certain else "region's log"
+                reason = f"its {where} has moved {behind_s} s past its last batch"
                 await decisions.record(
                     connection,
                     who=decisions.ACCOUNTING,

@@ -12,11 +12,16 @@ One note is pending at a time; while it is pending, heights only grow, and the
 next note is taken as soon as it has passed.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 BURIED = 2
 """Blocks above a height before it can be sealed: its stale siblings are known by then."""
+
+
+SILENT_MS = 60_000
+"""A producer writes at least once a second; one whose log has moved this much past its last batch
+is taken for dead. If it lives, its shares are late, not lost."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +30,30 @@ class Note:
 
     node_height: int
     ends: Mapping[str, int]
+    log: str = ""
+    """Whose positions the ends are."""
+
+
+@dataclass(frozen=True, slots=True)
+class Heard:
+    """An open producer and the log's time of its last batch that was read."""
+
+    producer: bytes
+    region: str
+    partition: str
+    last_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class Silent:
+    """An open producer that its log has left behind."""
+
+    heard: Heard
+    newest_ms: int
+    """Where the log stands."""
+    certain: bool
+    """It wrote nothing since, by the order of its partition; else that must be looked at: only
+    when nothing of its partition is unread, it is silent."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +83,27 @@ def sealable(note: Note, facts: Facts) -> int | None:
     if facts.lowest_pending is not None:
         height = min(height, facts.lowest_pending - 1)
     return height if height > facts.sealed_height else None
+
+
+def silent(opened: Sequence[Heard], newest_ms: Mapping[str, int]) -> list[Silent]:
+    """Return the producers that the log has left behind by more than SILENT_MS.
+
+    `newest_ms` is the newest time read by partition, of whatever producer, where
+    producers share partitions, else empty. A partition is read in the order it
+    was written, so a later record in it proves that nothing lies between. The
+    times of the region's other producers prove it once the partition is read.
+    """
+    by_region: dict[str, int] = {}
+    for heard in opened:
+        by_region[heard.region] = max(by_region.get(heard.region, 0), heard.last_ms)
+    found = []
+    for heard in opened:
+        beside_ms = newest_ms.get(heard.partition, 0)
+        if beside_ms - heard.last_ms > SILENT_MS:
+            found.append(Silent(heard, beside_ms, certain=True))
+        elif by_region[heard.region] - heard.last_ms > SILENT_MS:
+            found.append(Silent(heard, by_region[heard.region], certain=False))
+    return found
 
 
 def counting_height(segment_height: int, sealed_height: int) -> tuple[int, int]:

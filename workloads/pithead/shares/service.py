@@ -17,9 +17,9 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from pithead.coins.node import NodeError, RpcNode
 from pithead.coins.registry import BrokenCoin, UnknownCoin, chain_params
 from pithead.config import CoinSettings, SharesSettings, Unusable
+from pithead.config.share_log import open_log
 from pithead.contracts import accounting_pb2_grpc
 from pithead.log.errors import LogError
-from pithead.log.file_log import FileLog
 from pithead.log.topics import shares_topic
 from pithead.rpc import serve
 from pithead.shares.chain import HubChain
@@ -32,6 +32,8 @@ from pithead.shares.schema import REVISION
 from pithead.shares.sealer import Sealer
 from pithead.shares.servicer import AccountingServicer
 from pithead.store import StoreTooNew, StoreTooOld, StoreUnreachable, check_version, open_store
+from pithead.store.watch import watch_store
+from pithead.telemetry.health import Standing, health_server
 
 logger = logging.getLogger(__name__)
 
@@ -48,10 +50,12 @@ async def run(settings: SharesSettings, stop: asyncio.Event) -> None:
     Raises Unusable when settings and database do not fit this code or each other.
     """
     engine = open_store(settings.database)
+    standing = Standing()
     try:
-        pools = await _ready(engine, settings, stop)
-        if pools is not None:
-            await _serve(engine, settings, pools, stop)
+        async with health_server(settings.health, standing.ready):
+            pools = await _ready(engine, settings, stop)
+            if pools is not None:
+                await _serve(engine, settings, pools, standing, stop)
     finally:
         await engine.dispose()
 
@@ -73,12 +77,16 @@ async def _ready(
 
 
 async def _serve(
-    engine: AsyncEngine, settings: SharesSettings, pools: list[Pool], stop: asyncio.Event
+    engine: AsyncEngine,
+    settings: SharesSettings,
+    pools: list[Pool],
+    standing: Standing,
+    stop: asyncio.Event,
 ) -> None:
     coins = {coin.name: coin for coin in settings.coins}
     params = {coin.key: chain_params(coin.coin, coin.network) for coin in settings.coins}
     servicer = AccountingServicer(engine, params, _now_ms)
-    log = FileLog(settings.log_dir)
+    log = open_log(settings.log)
     async with AsyncExitStack() as stack:
         loops: list[Coroutine[None, None, None]] = []
         chains: dict[str, HubChain] = {}
@@ -91,32 +99,39 @@ async def _serve(
                 ]
             )
             confirmer = Confirmer(engine, coin.key, chains[name], _now_ms)
-            loops.append(_confirm(confirmer, coin, stop))
+            loops.append(_confirm(confirmer, coin, standing, stop))
         for pool, pool_settings in zip(pools, settings.pools, strict=True):
             coin = coins[pool_settings.coin]
             reader = log.reader(shares_topic(pool.name))
             stack.push_async_callback(reader.close)
-            loops.append(_consume(Consumer(engine, reader, pool, _now_ms), pool.name, stop))
+            consumer = Consumer(engine, reader, pool, _now_ms)
+            loops.append(_consume(consumer, pool.name, standing, stop))
             sealer = Sealer(engine, reader, pool, _now_ms)
-            loops.append(_seal(sealer, pool.name, chains[coin.name], coin, stop))
+            loops.append(_seal(sealer, pool.name, chains[coin.name], coin, standing, stop))
         await stack.enter_async_context(
             serve(
-                settings.socket,
+                settings.serve,
                 lambda server: accounting_pb2_grpc.add_AccountingServicer_to_server(
                     servicer, server
                 ),
             )
         )
-        logger.info("serving %d pools on %s", len(pools), settings.socket)
+        logger.info("serving %d pools on %s", len(pools), settings.serve.address)
+        standing.started()
+        loops.append(
+            watch_store(engine, REVISION, lambda reason: standing.say("database", reason), stop)
+        )
         async with asyncio.TaskGroup() as group:
             for loop in loops:
                 group.create_task(loop)
             await stop.wait()
 
 
-async def _consume(consumer: Consumer, pool: str, stop: asyncio.Event) -> None:
-    trouble = Trouble(f"share log of {pool}")
+async def _consume(consumer: Consumer, pool: str, standing: Standing, stop: asyncio.Event) -> None:
+    name = f"share log of {pool}"
+    trouble = Trouble(name)
     while not stop.is_set():
+        standing.turned(name)
         try:
             polled = await consumer.poll()
         except TRANSIENT as error:
@@ -128,12 +143,19 @@ async def _consume(consumer: Consumer, pool: str, stop: asyncio.Event) -> None:
 
 
 async def _seal(
-    sealer: Sealer, pool: str, chain: HubChain, coin: CoinSettings, stop: asyncio.Event
+    sealer: Sealer,
+    pool: str,
+    chain: HubChain,
+    coin: CoinSettings,
+    standing: Standing,
+    stop: asyncio.Event,
 ) -> None:
     node_trouble = Trouble(f"nodes of {coin.name}, asked for the height of {pool}")
-    trouble = Trouble(f"seals of {pool}")
+    name = f"seals of {pool}"
+    trouble = Trouble(name)
     height: int | None = None
     while not stop.is_set():
+        standing.turned(name)
         delay_s = coin.poll_interval_ms / 1000
         try:
             height = await until_stopped(stop, chain.height())
@@ -149,9 +171,13 @@ async def _seal(
         await pause(stop, delay_s)
 
 
-async def _confirm(confirmer: Confirmer, coin: CoinSettings, stop: asyncio.Event) -> None:
-    trouble = Trouble(f"nodes of {coin.name}, asked about segments")
+async def _confirm(
+    confirmer: Confirmer, coin: CoinSettings, standing: Standing, stop: asyncio.Event
+) -> None:
+    name = f"nodes of {coin.name}, asked about segments"
+    trouble = Trouble(name)
     while not stop.is_set():
+        standing.turned(name)
         delay_s = coin.poll_interval_ms / 1000
         try:
             await until_stopped(stop, confirmer.step())
