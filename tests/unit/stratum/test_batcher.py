@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import pytest
 
 from pithead.contracts.share_log_pb2 import RejectReason
-from pithead.log.errors import LogBroken, LogFull
+from pithead.log.errors import LogBroken, LogError, LogFull, LogUnavailable
 from pithead.log.share_log import LogWriter
 from pithead.stratum import batcher as batcher_module
 from pithead.stratum.batcher import Batcher
@@ -210,10 +210,17 @@ async def test_an_idle_second_writes_an_empty_batch() -> None:
         assert not it.log.batches[1].weight
 
 
-async def test_a_full_disk_refuses_shares_and_repeats_the_same_bytes_until_it_heals() -> None:
+@pytest.mark.parametrize(
+    "failure",
+    [LogFull("x", "no space"), LogUnavailable("x", "no answer")],
+    ids=["disk-full", "brokers-away"],
+)
+async def test_a_log_that_heals_refuses_shares_until_then_and_gets_the_same_bytes(
+    failure: LogError,
+) -> None:
     async with bench() as it:
         peer = Peer()
-        it.log.failures = [LogFull("x", "no space")] * 2
+        it.log.failures = [failure] * 2
         number = it.share(peer)
         await until(lambda: it.batcher.trouble is not None)
         assert peer.answers() == {number: False}
@@ -222,7 +229,7 @@ async def test_a_full_disk_refuses_shares_and_repeats_the_same_bytes_until_it_he
         assert not it.batcher.session(LOGIN, "u", bytes(5), "", peer, b"1")
         await until(lambda: it.batcher.trouble is None)
         assert it.log.attempts[1] == it.log.attempts[2] == it.log.attempts[3]
-        assert it.log.closed == 0, "a full disk needs no new writer"
+        assert it.log.closed == 0, "what heals by itself needs no new writer"
         after = it.share(peer)
         await until(lambda: it.batcher.accepted == 1)
         assert peer.answers()[after]
@@ -266,6 +273,72 @@ async def test_a_log_that_hangs_is_an_outage_too(monkeypatch: pytest.MonkeyPatch
         it.log.gate.set()
         await until(lambda: it.batcher.accepting)
         assert len(peer.answers()) == 1, "nobody is answered twice"
+
+
+async def test_a_log_that_can_not_be_opened_in_time_is_an_outage_too(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(batcher_module, "HOLD_MS", 30)
+    log, opened = ScriptedWriter(), asyncio.Event()
+
+    async def open_writer() -> LogWriter:
+        await opened.wait()
+        return log
+
+    batcher = Batcher(Identity(), book(), open_writer, Clock(), shares_max=8, delay_ms=1)
+    task = asyncio.create_task(batcher.run())
+    await until(lambda: batcher.trouble is not None)
+    assert not batcher.started.is_set()
+    opened.set()
+    await batcher.started.wait()
+    assert batcher.trouble is None
+    batcher.end()
+    await task
+
+
+async def test_a_writer_that_lost_its_brokers_for_a_moment_is_kept() -> None:
+    async with bench() as it:
+        it.log.failures = [LogUnavailable("x", "no confirmation")] * 2
+        it.share(Peer())
+        await until(lambda: it.batcher.trouble is not None)
+        await until(lambda: it.batcher.trouble is None)
+        assert it.log.closed == 0
+        assert len(set(it.log.attempts[1:4])) == 1
+
+
+async def test_refused_shares_of_a_long_outage_do_not_fill_the_batch(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(batcher_module, "REJECT_LOGINS_MAX", 3)
+    async with bench() as it:
+        for number in range(5):
+            login = Login("addr", str(number), 3)
+            it.batcher.reject(login, RejectReason.REJECT_STALE)
+            it.batcher.reject(login, RejectReason.REJECT_STALE)
+        it.share(Peer(), Login("addr", "mines", 3))
+        await until(lambda: it.batcher.accepted == 1)
+        batch = next(batch for batch in it.log.batches if batch.weight)
+        assert [(each.login, each.count) for each in batch.rejects] == [(0, 2), (1, 2), (2, 2)]
+        assert [login.worker for login in batch.logins] == ["0", "1", "2", "mines"]
+
+
+async def test_work_is_the_weight_of_what_is_durable_whatever_was_answered() -> None:
+    async with bench() as it:
+        for _ in range(3):
+            it.share(Peer())
+        await until(lambda: it.batcher.accepted == 3)
+        assert it.batcher.work == 15
+        it.log.failures = [LogFull("x", "no space")]
+        it.share(Peer())
+        await until(lambda: it.batcher.trouble is not None)
+        await until(lambda: it.batcher.trouble is None)
+        assert (it.batcher.accepted, it.batcher.work) == (3, 20)
+
+
+async def test_what_comes_after_the_end_is_refused_as_such() -> None:
+    async with bench() as it:
+        await it.end()
+        assert "stopped" in it.batcher.refusal.text
 
 
 async def test_the_last_batch_carries_all_that_is_left_and_the_end() -> None:

@@ -14,7 +14,7 @@ from pithead.log.errors import LogFull
 from pithead.stratum import edge, fanout, hashpool
 from pithead.stratum.admission import REFUSED_LOGINS_MAX
 from pithead.stratum.bans import STRIKES_MAX
-from pithead.stratum.edge import RECONNECT_AFTER_MS
+from pithead.stratum.edge import LOG_AWAY_MS, RECONNECT_AFTER_MS
 from tests.unit.stratum.edge_bench import edge_bench, until
 from tests.unit.stratum.support import (
     EASY_BITS,
@@ -137,18 +137,46 @@ async def test_solves_are_submitted_while_the_log_is_full(tmp_path: Path) -> Non
         assert (await one.answer(again))["result"] is True
 
 
-async def test_a_log_that_fails_for_long_sends_miners_elsewhere(tmp_path: Path) -> None:
+async def test_a_log_that_fails_for_long_sends_each_miner_elsewhere_once(tmp_path: Path) -> None:
     async with edge_bench(tmp_path) as bench:
         one = await bench.miner()
         bench.batcher.trouble = "no space"
         for _ in range(3):
             bench.edge.sweep(1)
+        bench.clock.ms += RECONNECT_AFTER_MS - 1
+        newcomer = bench.connect(2)
+        bench.edge.sweep(1)
         assert one.port.methods() == []
-        bench.clock.ms += RECONNECT_AFTER_MS
+        bench.clock.ms += 1
         for _ in range(3):
             bench.edge.sweep(1)
         assert one.port.methods() == ["client.reconnect"]
+        assert newcomer.port.methods() == [], "it would come back and be sent away for ever"
+        bench.clock.ms += 10 * RECONNECT_AFTER_MS
+        bench.edge.sweep(1)
+        assert one.port.methods() == ["client.reconnect"]
         bench.batcher.trouble = None
+        bench.edge.sweep(1)
+        bench.batcher.trouble = "no space again"
+        bench.edge.sweep(1)
+        bench.clock.ms += RECONNECT_AFTER_MS
+        bench.edge.sweep(1)
+        assert one.port.methods() == ["client.reconnect"] * 2, "another outage"
+        bench.batcher.trouble = None
+
+
+async def test_a_hiccup_of_the_log_does_not_send_new_miners_elsewhere(tmp_path: Path) -> None:
+    async with edge_bench(tmp_path) as bench:
+        assert not bench.edge.log_is_away()
+        bench.batcher.trouble = "a broker fails over"
+        bench.edge.sweep(1)
+        bench.clock.ms += LOG_AWAY_MS - 1
+        assert not bench.edge.log_is_away()
+        bench.clock.ms += 1
+        assert bench.edge.log_is_away()
+        assert bench.edge.log_away_ms() == LOG_AWAY_MS
+        bench.batcher.trouble = None
+        assert not bench.edge.log_is_away()
 
 
 async def test_new_work_reaches_every_connection_once(
@@ -414,7 +442,8 @@ async def test_a_draining_edge_takes_no_connection_and_still_credits(tmp_path: P
     async with edge_bench(tmp_path) as bench:
         bench.edge.node_event(template())
         one = await bench.miner()
-        bench.edge.start_draining()
+        bench.edge.refuse_newcomers()
+        bench.edge.reconnect([one.miner], "drain")
         assert one.port.methods()[-1] == "client.reconnect"
         listener = bench.edge.settings.listeners[0]
         assert bench.edge.connected(one.port, "10.0.0.1", listener) is None

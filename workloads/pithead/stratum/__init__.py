@@ -10,5 +10,6 @@ every node. The pipeline of a share, a file a step:
 `protocol`, `states`, `messages`, `parsing`, `encoding`, `validation`, `vardiff`,
 `login` and `bans` compute only: bytes and times go in, events and actions come
 out. It may not touch balances, databases, schemes beyond their slot, wallets, or
-any other service: the share log and one status call are its only ways out.
+any other service: the share log, and what it tells about itself (a status call, a
+report to the operator, metrics), are its only ways out.
 """

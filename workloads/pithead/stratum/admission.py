@@ -7,7 +7,7 @@ from weakref import WeakValueDictionary
 from pithead.coins.params import ChainParams
 from pithead.coins.weight import WeightError, weight_of_difficulty, weight_of_target
 from pithead.stratum import encoding, metrics
-from pithead.stratum.batcher import LOG_REFUSAL, Batcher
+from pithead.stratum.batcher import Batcher
 from pithead.stratum.errors import Code, LoginError
 from pithead.stratum.fanout import FanOut
 from pithead.stratum.login import Login, parse_login, parse_password
@@ -63,7 +63,7 @@ class Admission:
         ):
             session.pending += 1
         else:
-            miner.write(encoding.refused(event.id, LOG_REFUSAL))
+            miner.write(encoding.refused(event.id, self._batcher.refusal))
 
     def login_durable(
         self, miner: Miner, user: str, login: Login, request_id: bytes, durable: bool
@@ -72,7 +72,7 @@ class Admission:
         session = miner.session
         session.pending -= 1
         if not durable:
-            miner.write(encoding.refused(request_id, LOG_REFUSAL))
+            miner.write(encoding.refused(request_id, self._batcher.refusal))
             return
         session.add_login(user, login)
         if miner.gone:

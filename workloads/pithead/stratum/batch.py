@@ -4,7 +4,7 @@ Taking a share in costs two list appends; dictionaries are built as logins and
 segments turn up. Nothing here knows the log, a connection is whatever can write.
 """
 
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from pithead.contracts import share_log_pb2 as wire
 from pithead.contracts.share_log_pb2 import RejectReason, ShareBatch
@@ -44,6 +44,13 @@ class Identity(Protocol):
     @property
     def region(self) -> str:
         """Region id."""
+
+
+class Credited(NamedTuple):
+    """What a durable batch was worth."""
+
+    shares: int
+    weight: int
 
 
 class OpenBatch:
@@ -106,8 +113,10 @@ class OpenBatch:
         self._shares.append((index, known[0], weight, now_ms - self.time_base_ms, serial, flags))
         self._answers.append((writer, request_id))
 
-    def reject(self, login: Login, reason: RejectReason.ValueType) -> None:
-        """Count a share that was refused."""
+    def reject(self, login: Login, reason: RejectReason.ValueType, logins_max: int) -> None:
+        """Count a share that was refused, unless that took more than so many logins."""
+        if len(self._logins) >= logins_max and login not in self._logins:
+            return
         key = (self._logins.setdefault(login, len(self._logins)), reason)
         self._rejects[key] = self._rejects.get(key, 0) + 1
 
@@ -170,9 +179,9 @@ class OpenBatch:
             )
         return batch
 
-    def answer_all(self) -> int:
-        """Tell everybody who waits that the batch is durable; returns how many shares."""
-        count = len(self._answers)
+    def answer_all(self) -> Credited:
+        """Tell everybody who waits that the batch is durable."""
+        count, weight = len(self._answers), 0
         answers: dict[Answerable, bytes] = {}
         for writer, request_id in self._answers:
             line = encoding.answer_true(request_id)
@@ -183,10 +192,11 @@ class OpenBatch:
         logins = list(self._logins)
         for share in self._shares:
             logins[share[0]].work += share[2]
+            weight += share[2]
         for writer, user, login, request_id in self._waiting:
             writer.login_durable(user, login, request_id, durable=True)
         self._forget()
-        return count
+        return Credited(count, weight)
 
     def refuse_all(self, refusal: encoding.Refusal) -> int:
         """Tell everybody who waits that the log did not confirm; returns how many shares."""

@@ -18,10 +18,11 @@ import logging
 import time
 from collections import deque
 from collections.abc import Awaitable, Callable
+from typing import TypeVar
 
 from pithead.contracts.share_log_pb2 import RejectReason
 from pithead.log.codec import encode_batch
-from pithead.log.errors import LogError, LogFull, LogOverloaded
+from pithead.log.errors import WRITER_STAYS, LogError
 from pithead.log.share_log import LogWriter
 from pithead.stratum import metrics
 from pithead.stratum.batch import Answerable, Identity, OpenBatch
@@ -41,7 +42,13 @@ CLOSED_BATCHES_MAX = 64
 SESSIONS_MAX = 4096
 """Logins in one batch: a farm that reconnects at once."""
 
+REJECT_LOGINS_MAX = 8192
+"""Logins in a batch that are there for a refused share only: while the log is away they gather."""
+
 LOG_REFUSAL = Refusal(Code.OTHER, "the share log does not confirm: this share is not credited")
+END_REFUSAL = Refusal(Code.OTHER, "this server has stopped: connect again, this is not credited")
+
+DoneT = TypeVar("DoneT")
 
 logger = logging.getLogger(__name__)
 
@@ -66,6 +73,8 @@ class Batcher:
         """Set once batch 0 is durable; before, no listener may be open."""
         self.accepted = 0
         """Shares answered `true`."""
+        self.work = 0
+        """Weight of the shares that are durable, as `Login.work`."""
         self.trouble: str | None = None
         """Why shares are refused, None while the log confirms."""
         self.trouble_ms = 0
@@ -98,6 +107,11 @@ class Batcher:
         """Whether a share handed in now can be credited."""
         return self.trouble is None and not self._ended and len(self._closed) < CLOSED_BATCHES_MAX
 
+    @property
+    def refusal(self) -> Refusal:
+        """What to answer while `accepting` is false."""
+        return END_REFUSAL if self._ended and self.trouble is None else LOG_REFUSAL
+
     def share(
         self,
         login: Login,
@@ -121,7 +135,7 @@ class Batcher:
 
     def reject(self, login: Login, reason: RejectReason.ValueType) -> None:
         """Count a refused share; it travels with the next batch."""
-        self._open.reject(login, reason)
+        self._open.reject(login, reason, REJECT_LOGINS_MAX)
 
     def session(
         self,
@@ -202,7 +216,7 @@ class Batcher:
             except (LogError, OSError) as error:
                 metrics.LOG_FAILURES.inc()
                 self._fail(str(error), batch)
-                if not isinstance(error, (LogFull, LogOverloaded)):
+                if not isinstance(error, WRITER_STAYS):
                     await self._close_writer()
                 await asyncio.sleep(delay_s)
                 delay_s = min(delay_s * 2, RETRY_S_MAX)
@@ -212,7 +226,11 @@ class Batcher:
         if self.trouble is not None:
             logger.warning("the share log confirms again after: %s", self.trouble)
             self.trouble = None
-        self.accepted += batch.answer_all()
+        metrics.BATCHES.inc()
+        done = batch.answer_all()
+        metrics.ACCEPTED.inc(done.shares)
+        self.accepted += done.shares
+        self.work += done.weight
 
     def _promise_with(self, batch: OpenBatch) -> int:
         """Return the lowest height that this batch, or one that waits behind it, credits.
@@ -227,15 +245,19 @@ class Batcher:
 
     async def _attempt(self, payload: bytes, batch: OpenBatch) -> None:
         if self._writer is None:
-            self._writer = await self._open_writer()
-        append = asyncio.ensure_future(self._writer.append(payload))
+            self._writer = await self._in_time(self._open_writer(), batch)
+        await self._in_time(self._writer.append(payload), batch)
+
+    async def _in_time(self, work: Awaitable[DoneT], batch: OpenBatch) -> DoneT:
+        """Wait for the log however long it takes; those who wait for answers, not that long."""
+        task = asyncio.ensure_future(work)
         try:
-            done, _ = await asyncio.wait((append,), timeout=HOLD_MS / 1000)
+            done, _ = await asyncio.wait((task,), timeout=HOLD_MS / 1000)
             if not done:
                 self._fail(f"no confirmation within {HOLD_MS} ms", batch)
-            await append
+            return await task
         except asyncio.CancelledError:
-            append.cancel()
+            task.cancel()
             raise
 
     def _fail(self, reason: str, batch: OpenBatch) -> None:

@@ -15,7 +15,7 @@ from typing import NamedTuple, Protocol
 from pithead.coins.hashing import block_hash
 from pithead.contracts import share_log_pb2 as wire
 from pithead.log.codec import encode_block
-from pithead.log.errors import LogError, LogFull, LogOverloaded
+from pithead.log.errors import WRITER_STAYS, LogError
 from pithead.log.share_log import LogWriter
 from pithead.stratum import metrics
 from pithead.stratum.batch import Identity
@@ -32,6 +32,7 @@ ATTEMPTS_MAX = 12
 RETRY_S = 1.0
 RETRY_S_MAX = 30.0
 LOG_RETRY_S = 0.5
+LOG_RETRY_S_MAX = 2.0
 
 logger = logging.getLogger(__name__)
 
@@ -89,6 +90,13 @@ class BlockKeeper:
         self._settled.set()
         self._busy = 0
         self._writer: LogWriter | None = None
+        self._log_retry_s = 0.0
+        """Pause after the next failure of the log; 0 while it confirms."""
+
+    @property
+    def records_waiting(self) -> int:
+        """Records that are not in the log yet."""
+        return len(self._records)
 
     def found(self, candidate: Candidate, login: Login, *, late: bool) -> bytes | None:
         """Take in a solve; returns its hash, None when it was taken in before.
@@ -118,7 +126,9 @@ class BlockKeeper:
             identity[::-1].hex(),
             " (late)" if late else "",
         )
+        metrics.BLOCKS_FOUND.inc()
         self._records.append(self._record(candidate, login, identity, block))
+        metrics.BLOCK_RECORDS_WAITING.set(len(self._records))
         queue = self._late if late else self._fresh
         if len(self._fresh) + len(self._late) >= WAITING_MAX:
             dropped = (self._late or self._fresh).popleft()
@@ -142,6 +152,8 @@ class BlockKeeper:
                 for _ in range(SUBMITTERS):
                     group.create_task(self._submit_solves())
         finally:
+            if self._records:
+                logger.error("%d solves are not in the share log", len(self._records))
             if self._writer is not None:
                 await self._writer.close()
 
@@ -200,20 +212,26 @@ class BlockKeeper:
                 await self._log_failed(result)
                 return
             self._records.popleft()
+            metrics.BLOCK_RECORDS_WAITING.set(len(self._records))
+        if self._log_retry_s:
+            logger.warning("the block log confirms again")
+            self._log_retry_s = 0.0
         self._settle()
 
     async def _log_failed(self, error: BaseException) -> None:
         if not isinstance(error, (LogError, OSError)):
             raise error
         metrics.LOG_FAILURES.inc()
-        logger.error("the block log fails, %d records wait: %s", len(self._records), error)
-        if not isinstance(error, (LogFull, LogOverloaded)) and self._writer is not None:
+        if not self._log_retry_s:
+            logger.error("the block log fails, %d records wait: %s", len(self._records), error)
+        if not isinstance(error, WRITER_STAYS) and self._writer is not None:
             writer, self._writer = self._writer, None
             try:
                 await writer.close()
             except (LogError, OSError) as closing:
                 logger.warning("closing the block log: %s", closing)
-        await asyncio.sleep(LOG_RETRY_S)
+        self._log_retry_s = min(max(self._log_retry_s * 2, LOG_RETRY_S), LOG_RETRY_S_MAX)
+        await asyncio.sleep(self._log_retry_s)
 
     async def _submit_solves(self) -> None:
         while True:

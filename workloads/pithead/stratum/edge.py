@@ -7,7 +7,7 @@ Sockets, node connections and tasks are others'.
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from pithead.coins.hashing import pow_function
@@ -19,7 +19,7 @@ from pithead.contracts.share_log_pb2 import RejectReason
 from pithead.stratum import encoding, metrics
 from pithead.stratum.admission import Admission
 from pithead.stratum.bans import Bans
-from pithead.stratum.batcher import LOG_REFUSAL, Batcher
+from pithead.stratum.batcher import Batcher
 from pithead.stratum.blocks import BlockKeeper
 from pithead.stratum.errors import Code
 from pithead.stratum.fanout import FanOut
@@ -54,7 +54,9 @@ from pithead.stratum.validation import (
 from pithead.stratum.vardiff import Vardiff, VardiffPolicy
 
 RECONNECT_AFTER_MS = 30_000
-"""How long the log may fail before miners are asked to go elsewhere."""
+"""How long the log may fail before miners are asked to go elsewhere, once in an outage."""
+LOG_AWAY_MS = 5_000
+"""How long it may fail before no new miners are wanted: a broker that fails over needs less."""
 HASHING_MAX = 256
 """Shares of one connection that may wait for a thread, lest one floods the queue of all."""
 
@@ -92,7 +94,8 @@ class Edge:
         self.empty = asyncio.Event()
         """Set while there is no connection."""
         self.empty.set()
-        self.draining = False
+        self.refusing = False
+        """Whether newcomers are refused, as this edge is about to end."""
         self._bans = Bans(settings.limits)
         self._limits = ProtocolLimits(
             line_bytes_max=settings.limits.line_bytes_max,
@@ -127,14 +130,15 @@ class Edge:
         }
         self._swept: list[Miner] = []
         self._sweep_size = 1
-        self._reconnect_sent_ms: int | None = None
+        self._log_failed_ms: int | None = None
+        self._rejected_counted = dict(self.rejected)
 
     # Connections.
 
     def connected(self, port: Port, address: str, listener: ListenerSettings) -> Miner | None:
         """Take in a connection; None when it is refused, for the caller to close."""
         now_ms = self.clock_ms()
-        if self.draining or len(self.miners) >= self.settings.limits.connections_max:
+        if self.refusing or len(self.miners) >= self.settings.limits.connections_max:
             metrics.CLOSED.labels("full").inc()
             return None
         if self._bans.banned(address, now_ms):
@@ -236,7 +240,7 @@ class Edge:
             return
         if not self.batcher.accepting:
             metrics.UNCREDITED.inc()
-            miner.write(encoding.refused(request_id, LOG_REFUSAL))
+            miner.write(encoding.refused(request_id, self.batcher.refusal))
             return
         sent = candidate.sent
         variant = sent.variant
@@ -274,7 +278,6 @@ class Edge:
     ) -> None:
         reason = rejected.reason
         self.rejected[reason] += 1
-        metrics.REJECTED.labels(metrics.REASONS[reason]).inc()
         if login is not None:
             self.batcher.reject(login, reason)
         if reason == RejectReason.REJECT_STALE:
@@ -336,11 +339,13 @@ class Edge:
     def sweep(self, parts: int) -> None:
         """Look after one of `parts` of the connections: silence, idle difficulty, a failing log."""
         now_ms = self.clock_ms()
+        self._look_at_log(now_ms)
         if not self._swept:
             self._swept = list(self.miners)
             self._sweep_size = len(self._swept) // parts + 1
-            self._reconnect_when_log_fails(now_ms)
+            self._count_rejected()
         due, self._swept = self._swept[: self._sweep_size], self._swept[self._sweep_size :]
+        self._send_away_when_log_fails([miner for miner in due if not miner.gone], now_ms)
         mining = self.book.fresh(now_ms) and self.batcher.accepting
         for miner in due:
             if miner.gone:
@@ -354,16 +359,48 @@ class Edge:
                 elif miner.session.vardiff.tick(now_ms):
                     self.fan_out.offer(miner)
 
-    def _reconnect_when_log_fails(self, now_ms: int) -> None:
+    def log_away_ms(self) -> int:
+        """Return how long the log has not confirmed, 0 while it does."""
+        if self.batcher.trouble is None or self._log_failed_ms is None:
+            return 0
+        return self.clock_ms() - self._log_failed_ms
+
+    def log_is_away(self) -> bool:
+        """Tell whether the log has failed for so long that new miners are better off elsewhere."""
+        return self.log_away_ms() >= LOG_AWAY_MS
+
+    def _look_at_log(self, now_ms: int) -> None:
         if self.batcher.trouble is None:
-            self._reconnect_sent_ms = None
+            self._log_failed_ms = None
+        elif self._log_failed_ms is None:
+            self._log_failed_ms = now_ms
+        metrics.LOG_AWAY_SECONDS.set(self.log_away_ms() / 1000)
+
+    def _send_away_when_log_fails(self, miners: list[Miner], now_ms: int) -> None:
+        """Ask each miner once in an outage; who came back to us is given as long as the others.
+
+        The rounds of the sweep spread this over a second.
+        """
+        since_ms = self._log_failed_ms
+        if since_ms is None or now_ms - since_ms < RECONNECT_AFTER_MS:
             return
-        if self._reconnect_sent_ms is None:
-            self._reconnect_sent_ms = now_ms
-        elif now_ms - self._reconnect_sent_ms >= RECONNECT_AFTER_MS:
-            self._reconnect_sent_ms = now_ms
-            logger.warning("the log has failed for 30 s: asking all miners to reconnect")
-            self.reconnect_all()
+        long_here_ms = now_ms - RECONNECT_AFTER_MS
+        self.reconnect(
+            [
+                miner
+                for miner in miners
+                if miner.asked_ms < since_ms and miner.connected_ms <= long_here_ms
+            ],
+            "log-away",
+        )
+
+    def _count_rejected(self) -> None:
+        """Bring the metric up to date: once a second, not once a share."""
+        for reason, count in self.rejected.items():
+            new = count - self._rejected_counted[reason]
+            if new:
+                metrics.REJECTED.labels(metrics.REASONS[reason]).inc(new)
+                self._rejected_counted[reason] = count
 
     def shown_weights(self) -> dict[Login, int]:
         """Return the weight of the newest job of each login's newest connection, 0 for none."""
@@ -373,15 +410,22 @@ class Edge:
             for login in miner.session.logins.values()
         }
 
-    def reconnect_all(self) -> None:
-        """Ask every miner to connect again."""
-        for miner in list(self.miners):
-            miner.write(encoding.RECONNECT)
+    # The end.
 
-    def start_draining(self) -> None:
-        """Refuse new connections, ask miners to reconnect, go on crediting."""
-        self.draining = True
-        self.reconnect_all()
+    def reconnect(self, miners: Sequence[Miner], cause: str) -> None:
+        """Ask miners to connect again; `cause` is the metric's."""
+        now_ms = self.clock_ms()
+        asked = 0
+        for miner in miners:
+            if not miner.gone:
+                miner.asked_ms = now_ms
+                miner.write(encoding.RECONNECT)
+                asked += 1
+        metrics.RECONNECTS.labels(cause).inc(asked)
+
+    def refuse_newcomers(self) -> None:
+        """Take in no more connections; those that exist go on being credited."""
+        self.refusing = True
 
     async def hashed(self) -> None:
         """Wait until no share is being hashed."""
@@ -391,6 +435,9 @@ class Edge:
     def close_all(self) -> None:
         """Close every connection after its last answer."""
         for miner in list(self.miners):
+            if not miner.asked_ms:
+                metrics.CALM_MOVES_BROKEN.inc()
             self._close(miner, "drained")
+        self._count_rejected()
         if self._pool is not None:
             self._pool.close()

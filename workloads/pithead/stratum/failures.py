@@ -1,5 +1,7 @@
 """Why an edge can not serve as configured: each one sentence with its remedy."""
 
+from pathlib import Path
+
 from pithead.config import Unusable
 
 
@@ -18,6 +20,20 @@ class PortUnusable(EdgeError):
         self.listener = listener
         self.host = host
         self.port = port
+        self.reason = reason
+
+
+class TlsUnusable(EdgeError):
+    """Raised when a listener's certificate and key can not be used."""
+
+    def __init__(self, listener: str, certificate: Path, key: Path, reason: str) -> None:
+        super().__init__(
+            f"listener {listener}: {certificate} and {key} are no usable pair: {reason}; "
+            "both must be PEM, the key belong to the first certificate and have no password"
+        )
+        self.listener = listener
+        self.certificate = certificate
+        self.key = key
         self.reason = reason
 
 

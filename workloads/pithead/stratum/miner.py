@@ -34,6 +34,7 @@ class Miner:
         "_port",
         "address",
         "agent",
+        "asked_ms",
         "conduct",
         "connected_ms",
         "gone",
@@ -62,6 +63,8 @@ class Miner:
         self.session = session
         self.conduct = Conduct()
         self.agent = ""
+        self.asked_ms = 0
+        """When it was last asked to reconnect, 0 for never."""
         self.connected_ms = now_ms
         self.heard_ms = now_ms
         self.gone = False

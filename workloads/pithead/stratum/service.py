@@ -1,10 +1,14 @@
 """One edge process from start to end.
 
-Start: mint the producer (after any fork), bind the ports, make batch 0 durable,
-wait for work, open the listeners. Stop: close the listeners, ask miners to
-reconnect, go on crediting for a moment, write the last batch with its `end`, and
-close connections behind their last answers. Nodes and the disk may be away at
-any time: the edge waits, says so once, and goes on.
+Start: mint the producer (after any fork), bind the ports and load certificates,
+make batch 0 durable, wait for work, open the listeners. Stop: let the miners go
+(`drain`), write what is left and the last batch with its `end`, and close
+connections behind their last answers. Nodes and the log may be away at any time:
+the edge waits, says so once, and goes on.
+
+*Ready* means that new miners are welcome: batch 0 is durable, the listeners are
+open, there is fresh work, and the log has not been away for seconds. A drain
+leaves it as it is: load balancers may cut connections to what is not ready.
 """
 
 import asyncio
@@ -13,6 +17,7 @@ import os
 import time
 from collections.abc import Awaitable
 from contextlib import aclosing
+from importlib.metadata import version
 from uuid import UUID
 
 import grpc.aio
@@ -22,30 +27,36 @@ from pithead.coins.job import JobError, pool_tag
 from pithead.coins.nodeset import NodeSet
 from pithead.coins.params import ChainParams
 from pithead.coins.registry import UnknownCoin, chain_params
-from pithead.config import StratumSettings
+from pithead.config import ReportSettings, StratumSettings
+from pithead.config.share_log import open_log
 from pithead.contracts import edge_pb2_grpc
-from pithead.log.file_log import FileLog
 from pithead.log.identity import RANDOM_BYTES, uuid7
-from pithead.log.share_log import LogWriter
+from pithead.log.share_log import LogWriter, ShareLog
 from pithead.log.topics import blocks_topic, shares_topic
+from pithead.process import Stop
 from pithead.stratum.batcher import Batcher
 from pithead.stratum.blocks import BlockKeeper
 from pithead.stratum.descriptors import with_descriptors
+from pithead.stratum.drain import Drain, Phase
 from pithead.stratum.edge import Edge
 from pithead.stratum.failures import CoinUnusable, PayoutScriptUnusable
 from pithead.stratum.jobs import JobBook
+from pithead.stratum.nodes import NodeFacts, node_facts, show
 from pithead.stratum.rates import Rates
+from pithead.stratum.report import EdgeReport, Reporter, in_cluster
 from pithead.stratum.status import EdgeStatus
-from pithead.stratum.transport import Listener
+from pithead.stratum.transport import TlsListener, bind_listeners
+from pithead.telemetry.health import health_server
 
 SWEEP_S = 0.05
 SWEEP_PARTS = 20
 """Every connection is looked at once a second, in slices short enough not to delay a share."""
 RATES_S = 5.0
-DRAIN_S = 0.3
-"""Time in which answers to client.reconnect and shares under way still arrive and are credited."""
-END_S_MAX = 3.0
-"""For the last batch; and again for blocks and for answers to slow readers, which are rare."""
+HASHED_S_MAX = 2.0
+FLUSH_S_MAX = 7.0
+"""For the last batch and for records of blocks, when the log fails over just now."""
+ANSWERS_S_MAX = 3.0
+"""For the last answers to slow readers. With the others less than supervisors wait (15 s)."""
 
 logger = logging.getLogger(__name__)
 
@@ -73,11 +84,16 @@ class Producer:
 class EdgeProcess:
     """The parts of one edge and their order of start and stop."""
 
-    def __init__(self, settings: StratumSettings, nodes: NodeSet, params: ChainParams) -> None:
+    def __init__(
+        self, settings: StratumSettings, nodes: NodeSet, params: ChainParams, log: ShareLog
+    ) -> None:
         self._settings = settings
         self._nodes = nodes
+        self._shift = params.shift
+        self._version = version("pithead")
         self._listening = False
-        self._log = FileLog(settings.log_dir)
+        self._log = log
+        self._partitions: dict[str, str] = {}
         identity = Producer(settings)
         self.producer = identity.producer
         book = JobBook(params, payout_script(settings), pool_tag(settings.pool), identity.producer)
@@ -93,13 +109,15 @@ class EdgeProcess:
         self._edge = Edge(settings, params, book, self._batcher, self._blocks, monotonic_ms)
         self._rates = Rates(params.shift)
         self._work = asyncio.Event()
-        self.listeners = [
-            Listener(listener, self._edge.connected, self._edge.received, self._edge.disconnected)
-            for listener in settings.listeners
-        ]
+        edge = self._edge
+        self.listeners = bind_listeners(
+            settings.listeners, edge.connected, edge.received, edge.disconnected
+        )
 
-    async def run(self, stop: asyncio.Event) -> None:
+    async def run(self, stop: Stop) -> None:
         """Serve until `stop` is set, then end cleanly."""
+        settings = self._settings
+        self._drain = Drain(settings.drain, self._edge, stop.urgent, self._close_listeners)
         status = EdgeStatus(
             self._edge,
             self._rates,
@@ -112,21 +130,51 @@ class EdgeProcess:
             edge_pb2_grpc.add_EdgeServicer_to_server(status, server)
 
         try:
-            async with rpc.serve(self._settings.socket, register), asyncio.TaskGroup() as group:
+            async with (
+                rpc.serve(settings.serve, register),
+                health_server(settings.health, self.ready),
+                asyncio.TaskGroup() as group,
+            ):
+                opening = group.create_task(self._open_when_ready())
                 others = [
                     group.create_task(self._watch_nodes()),
                     group.create_task(self._sweep()),
-                    group.create_task(self._sample_rates()),
+                    group.create_task(self._sample()),
                     group.create_task(self._blocks.run()),
-                    group.create_task(self._open_when_ready()),
+                    *(
+                        group.create_task(listener.certificates.watch())
+                        for listener in self.listeners
+                        if isinstance(listener, TlsListener)
+                    ),
                 ]
+                if settings.report is not None:
+                    others.append(group.create_task(self._report(settings.report)))
                 batches = group.create_task(self._batcher.run())
                 await stop.wait()
-                await self._end(batches)
+                opening.cancel()
+                if not self._listening:
+                    # There is nobody to wait for.
+                    stop.urgent.set()
+                await self._drain.run()
+                await self._flush(batches)
                 for task in others:
                     task.cancel()
         finally:
             self._close_listeners()
+
+    def ready(self) -> bool | str:
+        """Tell whether new miners are welcome, or why not."""
+        if self._drain.phase is not Phase.SERVING:
+            return True
+        trouble = self._batcher.trouble
+        if not self._batcher.started.is_set():
+            return f"the first batch is not in the share log: {trouble or 'being written'}"
+        if self._edge.log_is_away():
+            away_s = self._edge.log_away_ms() // 1000
+            return f"the share log has not confirmed for {away_s} s: {trouble}"
+        if not self._edge.book.fresh(monotonic_ms()):
+            return "no node gives fresh work, so that no share can be credited"
+        return True if self._listening else "listeners are not open yet"
 
     def trouble(self) -> str:
         """Say why this edge is not ready, with the remedy; empty when it is."""
@@ -135,7 +183,7 @@ class EdgeProcess:
         if not self._edge.book.fresh(monotonic_ms()):
             # Each node's own trouble, with its remedy, stands beside this one.
             return "no node gives fresh work, so that no share can be credited"
-        if self._edge.draining:
+        if self._drain.phase is not Phase.SERVING:
             return "stopping"
         return "" if self._listening else "listeners are not open yet"
 
@@ -163,34 +211,60 @@ class EdgeProcess:
             await asyncio.sleep(SWEEP_S)
             self._edge.sweep(SWEEP_PARTS)
 
-    async def _sample_rates(self) -> None:
+    async def _sample(self) -> None:
         before = time.monotonic()
         while True:
             await asyncio.sleep(RATES_S)
             now = time.monotonic()
             self._rates.sample(list(self._edge.admission.logins.values()), now - before)
             before = now
+            show(self._node_facts())
 
-    async def _end(self, batches: asyncio.Task[None]) -> None:
-        """Drain: no new miners, reconnect, credit what is under way, the end, then close."""
-        self._close_listeners()
-        self._edge.start_draining()
-        if self._edge.miners:
-            await asyncio.sleep(DRAIN_S)
-        await self._within("shares under way", self._edge.hashed())
+    def _node_facts(self) -> tuple[NodeFacts, ...]:
+        return node_facts(self._nodes.health, self._nodes.active.name, monotonic_ms())
+
+    async def _report(self, settings: ReportSettings) -> None:
+        api = in_cluster(os.environ)
+        if api is None:
+            logger.warning("no reports: this process does not run in a pod")
+            return
+        await Reporter(settings, api, self.told).run()
+
+    def told(self) -> EdgeReport:
+        """Return what the operator is told."""
+        settings = self._settings
+        return EdgeReport(
+            pool=settings.pool,
+            region=settings.region,
+            producer=str(UUID(bytes=self.producer)),
+            version=self._version,
+            connections=len(self._edge.miners),
+            accepted=self._batcher.accepted,
+            work=str(self._batcher.work << self._shift),
+            log="away" if self._edge.log_is_away() else "ok",
+            draining=self._drain.phase is not Phase.SERVING,
+            at=unix_ms() // 1000,
+            nodes=self._node_facts(),
+        )
+
+    async def _flush(self, batches: asyncio.Task[None]) -> None:
+        """Make durable what was taken in, then close the connections that are left."""
+        await self._within(HASHED_S_MAX, "shares under way", self._edge.hashed())
         self._batcher.end()
-        await self._within("the last batch", asyncio.wait((batches,)))
+        await asyncio.gather(
+            self._within(FLUSH_S_MAX, "the last batch", asyncio.wait((batches,))),
+            self._within(FLUSH_S_MAX, "solved blocks", self._blocks.drain()),
+        )
         batches.cancel()
-        await self._within("solved blocks", self._blocks.drain())
         self._edge.close_all()
-        await self._within("the last answers", self._edge.empty.wait())
+        await self._within(ANSWERS_S_MAX, "the last answers", self._edge.empty.wait())
 
-    async def _within(self, what: str, work: Awaitable[object]) -> None:
+    async def _within(self, seconds: float, what: str, work: Awaitable[object]) -> None:
         try:
-            async with asyncio.timeout(END_S_MAX):
+            async with asyncio.timeout(seconds):
                 await work
         except TimeoutError:
-            logger.error("stopping without %s: not done within %g s", what, END_S_MAX)
+            logger.error("stopping without %s: not done within %g s", what, seconds)
 
     def _close_listeners(self) -> None:
         self._listening = False
@@ -198,10 +272,18 @@ class EdgeProcess:
             listener.close()
 
     async def _open_shares(self) -> LogWriter:
-        return await self._log.writer(shares_topic(self._settings.pool), self._settings.partition)
+        return await self._open_writer(shares_topic(self._settings.pool))
 
     async def _open_blocks(self) -> LogWriter:
-        return await self._log.writer(blocks_topic(self._settings.pool), self._settings.partition)
+        return await self._open_writer(blocks_topic(self._settings.pool))
+
+    async def _open_writer(self, topic: str) -> LogWriter:
+        """Open a writer of this process's partition, the same whenever it is opened anew."""
+        partition = self._settings.partition or self._partitions.get(topic)
+        if partition is None:
+            partition = await self._log.partition_for(topic, self.producer)
+            self._partitions[topic] = partition
+        return await self._log.writer(topic, partition)
 
 
 def payout_script(settings: StratumSettings) -> bytes:
@@ -215,7 +297,7 @@ def payout_script(settings: StratumSettings) -> bytes:
     return script
 
 
-async def run(settings: StratumSettings, stop: asyncio.Event) -> None:
+async def run(settings: StratumSettings, stop: Stop) -> None:
     """Serve one edge until `stop` is set; raises EdgeError when it can not start as configured."""
     try:
         params = chain_params(settings.coin.coin, settings.coin.network)
@@ -228,7 +310,7 @@ async def run(settings: StratumSettings, stop: asyncio.Event) -> None:
         now_ms=monotonic_ms,
         poll_interval_ms=settings.coin.poll_interval_ms,
     ) as nodes:
-        process = EdgeProcess(settings, nodes, params)
+        process = EdgeProcess(settings, nodes, params, open_log(settings.log))
         logger.info(
             "edge %s of pool %s in region %s",
             UUID(bytes=process.producer),
