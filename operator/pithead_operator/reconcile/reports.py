@@ -1,0 +1,181 @@
+"""Answers for what edges told: from the texts of their reports to sums a person can read.
+
+Each edge writes one JSON text under its pod's name, a few times a minute. A text
+that has not changed for a while is of an edge that is gone. Hash rates come from
+the growth of the credited work between two texts of one process, so that no
+clock but the edge's own is compared with itself.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+import msgspec
+
+ALIVE_SECONDS = 90.0
+"""Six intervals of the edges' reports: a slow API server is no dead edge."""
+KEPT_SECONDS = 900.0
+"""Then the text of a dead edge is removed."""
+WINDOW_SECONDS = 300
+"""Over which a hash rate is taken."""
+TRUSTED_AGE_SECONDS = 300
+"""A text that is older by the edge's own clock when we first see it is of a dead edge."""
+
+
+class NodeReport(msgspec.Struct, frozen=True, rename="camel"):
+    """One coin node as an edge sees it."""
+
+    name: str
+    reachable: bool = False
+    active: bool = False
+    height: int | None = None
+    latency_ms: int | None = None
+    error: str | None = None
+
+
+class EdgeReport(msgspec.Struct, frozen=True, rename="camel"):
+    """What one edge told."""
+
+    v: int
+    pool: str
+    region: str
+    producer: str
+    at: int
+    version: str = ""
+    connections: int = 0
+    accepted: int = 0
+    work: str = "0"
+    log: str = "ok"
+    draining: bool = False
+    nodes: tuple[NodeReport, ...] = ()
+
+
+@dataclass
+class _Edge:
+    """One process, as far as it told."""
+
+    report: EdgeReport
+    changed: float
+    """When its text last changed, by our clock."""
+    samples: list[tuple[int, int]]
+    """Its clock and its work, the oldest first."""
+
+
+@dataclass(frozen=True)
+class Sum:
+    """Edges of one pool in one region together."""
+
+    edges: int = 0
+    connections: int = 0
+    hashrate: int | None = None
+    """Hashes per second; None until two texts of an edge were seen."""
+    away: int = 0
+    """Edges that can not reach the share log."""
+    draining: int = 0
+
+
+NOTHING = Sum()
+COUNT_MAX = 2**31 - 1
+"""Whoever steals an edge can write any number; status holds these at most."""
+RATE_MAX = 10**30
+
+
+class Reports:
+    """Reports of one namespace in one cluster."""
+
+    def __init__(self) -> None:
+        self._edges: dict[str, _Edge] = {}
+        self._bad: dict[str, str] = {}
+
+    def take(self, texts: Mapping[str, str], now: float, unix_now: float) -> tuple[str, ...]:
+        """Take in all texts by pod; returns pods whose texts are to be removed.
+
+        `now` is of a clock that never goes back, in seconds.
+        """
+        for pod in set(self._edges) - set(texts):
+            del self._edges[pod]
+        old: list[str] = []
+        for pod, text in texts.items():
+            report = _read(text)
+            known = self._edges.get(pod)
+            if report is None:
+                continue
+            if known is None or known.report.producer != report.producer:
+                fresh = unix_now - report.at < TRUSTED_AGE_SECONDS
+                changed = now if fresh else now - ALIVE_SECONDS - 1
+                self._edges[pod] = _Edge(report, changed, [(report.at, _work(report))])
+            elif known.report != report:
+                known.report, known.changed = report, now
+                known.samples.append((report.at, _work(report)))
+                while len(known.samples) > 2 and report.at - known.samples[1][0] >= WINDOW_SECONDS:
+                    known.samples.pop(0)
+            elif now - known.changed > KEPT_SECONDS:
+                old.append(pod)
+        return tuple(sorted(old))
+
+    def of(self, pool: str, region: str, now: float) -> Sum:
+        """What the living edges of a pool (by poolId) in a region told."""
+        edges = [
+            each
+            for each in self._edges.values()
+            if each.report.pool == pool and each.report.region == region and _alive(each, now)
+        ]
+        rates = [rate for each in edges if (rate := _rate(each.samples)) is not None]
+        return Sum(
+            edges=len(edges),
+            connections=clamped(sum(each.report.connections for each in edges)),
+            hashrate=sum(rates) if rates else None,
+            away=sum(each.report.log != "ok" for each in edges),
+            draining=sum(each.report.draining for each in edges),
+        )
+
+    def nodes(self, pools: Iterable[str], now: float) -> tuple[NodeReport, ...]:
+        """What living edges of these pools told of their nodes."""
+        wanted = set(pools)
+        return tuple(
+            node
+            for each in self._edges.values()
+            if each.report.pool in wanted and _alive(each, now)
+            for node in each.report.nodes
+        )
+
+
+def clamped(number: int, most: int = COUNT_MAX) -> int:
+    """A number from an edge, within what a status holds."""
+    return max(0, min(number, most))
+
+
+def told_pools(before: Mapping[str, str], after: Mapping[str, str]) -> set[str]:
+    """Pools (by poolId) of which some text changed, came or went."""
+    texts = {
+        text
+        for pod in {*before, *after}
+        if before.get(pod) != after.get(pod)
+        for text in (before.get(pod), after.get(pod))
+        if text is not None
+    }
+    return {report.pool for text in texts if (report := _read(text)) is not None}
+
+
+def _alive(edge: _Edge, now: float) -> bool:
+    return now - edge.changed <= ALIVE_SECONDS
+
+
+def _read(text: str) -> EdgeReport | None:
+    """A report; None for what is none, or of a later form: an edge may be newer than we are."""
+    try:
+        report = msgspec.json.decode(text, type=EdgeReport)
+        int(report.work)
+    except (msgspec.DecodeError, ValueError):
+        return None
+    return report if report.v == 1 else None
+
+
+def _work(report: EdgeReport) -> int:
+    return int(report.work)
+
+
+def _rate(samples: list[tuple[int, int]]) -> int | None:
+    (first_at, first), (last_at, last) = samples[0], samples[-1]
+    if last_at <= first_at:
+        return None
+    return clamped((last - first) // (last_at - first_at), RATE_MAX)

@@ -1,0 +1,131 @@
+"""Answers for the Jobs that wire a hub: databases, topics, wallets, schemes.
+
+A Job is named by the hash of all that it is and acts upon: its template with the
+image, its settings, and the Secrets that it mounts. Whatever changes one of
+these makes another Job; what is there under its name need not be made again.
+Each has a ConfigMap of the same name with its settings. Certificates are no
+part of the hash: renewing one asks nothing new.
+
+Superseded Jobs are pruned by the owner label, so a Job is not removed by
+Kubernetes before its result was read.
+"""
+
+import hashlib
+import json
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from pithead.config import Settings, to_json
+from pithead_operator.desired import names
+from pithead_operator.desired.inputs import HubInputs, Object, Release
+from pithead_operator.desired.names import HUB_ACCOUNT, TLS
+from pithead_operator.desired.objects import config_map, new_object
+from pithead_operator.desired.pods import (
+    CONTAINER,
+    SETTINGS_FILE,
+    SETTINGS_KEY,
+    Pod,
+    inputs_digest,
+    mounted_secrets,
+    mounted_values,
+    pod_template,
+)
+from pithead_operator.desired.settings import (
+    databases_settings,
+    schemes_settings,
+    topics_settings,
+    wallet_settings,
+)
+
+Kind = Literal["databases", "topics", "wallet", "schemes"]
+
+REQUESTS = {"cpu": "50m", "memory": "96Mi"}
+GRACE_S = 10
+RETRIES = 6
+"""After 10, 20, 40 ... seconds, about ten minutes in all: a server that only starts late is met."""
+LIMIT_S = 900
+EXIT_UNUSABLE = 2
+"""Exit code of a process that only another configuration helps."""
+HASH_DIGITS = 10
+
+
+@dataclass(frozen=True)
+class WireJob:
+    """A Job and what it needs."""
+
+    kind: Kind
+    name: str
+    hash: str
+    endpoint: str
+    """CoinEndpoint of a wallet's Job; empty for the others."""
+    objects: tuple[Object, ...]
+    """Its ConfigMap and the Job, in the order in which they are applied."""
+
+
+def databases_job(inputs: HubInputs) -> WireJob:
+    """Roles, schemas and migrations of all services; raises MissingInput."""
+    return _job(inputs, "databases", databases_settings(inputs))
+
+
+def topics_job(inputs: HubInputs) -> WireJob:
+    """Topics of all pools; raises MissingInput."""
+    return _job(inputs, "topics", topics_settings(inputs))
+
+
+def wallet_jobs(inputs: HubInputs) -> tuple[WireJob, ...]:
+    """One Job for each coin that a pool mines, by name; raises MissingInput."""
+    return tuple(
+        _job(inputs, "wallet", wallet_settings(inputs, each.metadata.name), each.metadata.name)
+        for each in inputs.manifests.used_endpoints()
+    )
+
+
+def schemes_job(inputs: HubInputs) -> WireJob:
+    """The schemes of all pools, told to rewards; raises MissingInput."""
+    return _job(inputs, "schemes", schemes_settings(inputs))
+
+
+def _job(inputs: HubInputs, kind: Kind, settings: Settings, endpoint: str = "") -> WireJob:
+    text = to_json(settings)
+    secrets = mounted_secrets(text)
+    lasting = [each for each in secrets if each.name != TLS]
+    labels = names.hub_labels(inputs, "wiring")
+    pod = Pod(
+        args=("wire", kind, "--config", SETTINGS_FILE),
+        labels=labels,
+        account=HUB_ACCOUNT,
+        requests=REQUESTS,
+        settings="",
+        digest=inputs_digest(inputs.digest_key, text, mounted_values(inputs.secrets, lasting)),
+        secrets=secrets,
+        grace_s=GRACE_S,
+        restart="Never",
+    )
+    # All of it, as a Job can not be changed once it is made.
+    content = json.dumps(_spec(pod, inputs.release), sort_keys=True)
+    mark = hashlib.sha256(content.encode()).hexdigest()[:HASH_DIGITS]
+    words = [f"pithead-wire-{kind}", *([endpoint] if endpoint else [])]
+    name = names.joined(*words, suffix=mark)
+    settings_map = config_map(inputs.namespace, name, labels, {SETTINGS_KEY: text.decode()})
+    spec = _spec(replace(pod, settings=name), inputs.release)
+    job = new_object("batch/v1", "Job", inputs.namespace, name, labels, spec=spec)
+    return WireJob(kind, name, mark, endpoint, (settings_map, job))
+
+
+def _spec(pod: Pod, release: Release) -> Object:
+    unusable = {"containerName": CONTAINER, "operator": "In", "values": [EXIT_UNUSABLE]}
+    return {
+        "backoffLimit": RETRIES,
+        "activeDeadlineSeconds": LIMIT_S,
+        "podFailurePolicy": {
+            "rules": [
+                {"action": "FailJob", "onExitCodes": unusable},
+                # A machine that is drained is nobody's failure.
+                {
+                    "action": "Ignore",
+                    "onPodConditions": [{"type": "DisruptionTarget", "status": "True"}],
+                },
+            ]
+        },
+        "template": pod_template(pod, release),
+    }

@@ -1,0 +1,96 @@
+"""What edges told, summed up."""
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pithead_operator.reconcile.reports import ALIVE_SECONDS, KEPT_SECONDS, Reports
+
+pytestmark = pytest.mark.gate
+
+UNIX = 1_800_000_000
+
+
+def text(**more: Any) -> str:
+    told = {
+        "v": 1,
+        "pool": "ns.pool",
+        "region": "eu",
+        "producer": "p1",
+        "version": "0.1.0",
+        "connections": 3,
+        "accepted": 10,
+        "work": "1000",
+        "log": "ok",
+        "draining": False,
+        "at": UNIX,
+        "nodes": [
+            {
+                "name": "n",
+                "reachable": True,
+                "active": True,
+                "height": 7,
+                "latencyMs": 12,
+                "error": "",
+            }
+        ],
+    }
+    return json.dumps(told | more)
+
+
+def test_edges_of_a_region_are_summed() -> None:
+    reports = Reports()
+    texts = {
+        "a": text(),
+        "b": text(producer="p2", connections=4, log="away"),
+        "c": text(producer="p3", region="us"),
+        "d": text(producer="p4", pool="ns.other"),
+    }
+    reports.take(texts, 0, UNIX)
+    found = reports.of("ns.pool", "eu", 1)
+    assert (found.edges, found.connections, found.away, found.hashrate) == (2, 7, 1, None)
+
+
+def test_a_hash_rate_is_the_growth_of_work_by_the_edges_own_clock() -> None:
+    reports = Reports()
+    reports.take({"a": text()}, 0, UNIX)
+    reports.take({"a": text(work=str(1000 + 15 * 10**12), at=UNIX + 15)}, 20, UNIX + 20)
+    assert reports.of("ns.pool", "eu", 21).hashrate == 10**12
+
+
+def test_a_restarted_edge_begins_anew() -> None:
+    reports = Reports()
+    reports.take({"a": text(work="99999")}, 0, UNIX)
+    reports.take({"a": text(producer="p9", work="5", at=UNIX + 15)}, 15, UNIX + 15)
+    assert reports.of("ns.pool", "eu", 16).hashrate is None
+
+
+def test_a_silent_edge_no_longer_counts_and_its_text_goes_at_last() -> None:
+    reports = Reports()
+    assert reports.take({"a": text()}, 0, UNIX) == ()
+    assert reports.of("ns.pool", "eu", ALIVE_SECONDS + 1).edges == 0
+    assert reports.nodes(["ns.pool"], ALIVE_SECONDS + 1) == ()
+    assert reports.take({"a": text()}, KEPT_SECONDS + 1, UNIX) == ("a",)
+
+
+def test_an_old_text_that_is_seen_for_the_first_time_is_of_a_dead_edge() -> None:
+    reports = Reports()
+    reports.take({"a": text(at=UNIX - 3600)}, 0, UNIX)
+    assert reports.of("ns.pool", "eu", 0).edges == 0
+
+
+@given(st.text() | st.builds(json.dumps, st.dictionaries(st.text(), st.integers() | st.text())))
+def test_no_text_of_an_edge_raises(value: str) -> None:
+    reports = Reports()
+    reports.take({"a": value}, 0, UNIX)
+    assert reports.of("ns.pool", "eu", 0).edges == 0
+
+
+@pytest.mark.parametrize("change", [{"v": 2}, {"work": "lots"}, {"connections": "3"}], ids=str)
+def test_a_text_of_another_form_is_passed_over(change: dict[str, Any]) -> None:
+    reports = Reports()
+    reports.take({"a": text(**change)}, 0, UNIX)
+    assert reports.of("ns.pool", "eu", 0).edges == 0
