@@ -49,6 +49,14 @@ gate: $(VENV)/dev.stamp ## Only the gate tier
 proof: $(VENV)/dev.stamp ## The long campaigns, on demand
 	$(BIN)/python tools/run_tests.py --tier proof $(TEST_FLAGS)
 
+.PHONY: bed
+bed: $(VENV)/dev.stamp ## Start the Kubernetes test bed (root), and say what to type next
+	@$(BIN)/python -m tests.e2e.bed up
+
+.PHONY: bed-down
+bed-down: $(VENV)/dev.stamp ## Remove the test bed, also after a crash
+	@$(BIN)/python -m tests.e2e.bed down
+
 .PHONY: lint
 lint: $(VENV)/dev.stamp ## Style, types and layers
 	$(BIN)/ruff check .

@@ -8,22 +8,33 @@ from pathlib import Path
 import hypothesis
 import pytest
 
+from tests.e2e.bed.machine import no_cluster, no_containers
+from tests.support.kafka import no_kafka
+from tests.support.postgresql import postgresql_program
+
 # A loaded machine must not fail a law for being slow; each test has its own time limit.
 hypothesis.settings.register_profile("pithead", deadline=None, print_blob=True)
 hypothesis.settings.load_profile("pithead")
 
 TIERS = ("gate", "full", "proof")
 
+pytest_plugins = ["tests.e2e.bed.fixtures", "tests.support.database_fixtures"]
+
 REMEDIES = {
     "litecoind": "the program litecoind is missing (Debian: apt-get install litecoind)",
     "git": "the program git is missing",
+    "postgres": "PostgreSQL's server is missing (Debian: apt-get install postgresql)",
+    "pgbouncer": "the program pgbouncer is missing (Debian: apt-get install pgbouncer)",
 }
+
+ABILITIES = {"cluster": no_cluster, "containers": no_containers, "kafka": no_kafka}
+"""What takes more than one program: each returns why it cannot be had, or None."""
 
 
 def pytest_configure(config: pytest.Config) -> None:
     """Declare the markers that are not tiers."""
     config.addinivalue_line(
-        "markers", "needs(*programs): leave the test out where a program is missing"
+        "markers", "needs(*names): leave the test out where a program or an ability is missing"
     )
 
 
@@ -38,14 +49,27 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def pytest_runtest_setup(item: pytest.Item) -> None:
     """Leave out, or in a complete tier fail, a test whose programs are missing."""
     marker = item.get_closest_marker("needs")
-    missing = [name for name in (marker.args if marker else ()) if shutil.which(name) is None]
-    if not missing:
+    reasons = [_lacking(name) for name in (marker.args if marker else ())]
+    reason = "; ".join(text for text in reasons if text)
+    if not reason:
         return
-    reason = "; ".join(REMEDIES[name] for name in missing)
     complete = os.environ.get("PITHEAD_COMPLETE_TIERS", "").split(",")
     if any(item.get_closest_marker(tier) for tier in complete if tier):
         pytest.fail(f"nothing of this tier may be left out: {reason}", pytrace=False)
     pytest.skip(reason)
+
+
+def _lacking(name: str) -> str | None:
+    if name in ABILITIES:
+        return ABILITIES[name]()
+    return None if _has(name) else REMEDIES[name]
+
+
+def _has(program: str) -> bool:
+    """Whether a program is there; Debian keeps some where PATH does not lead."""
+    if program == "postgres":
+        return postgresql_program(program) is not None
+    return shutil.which(program, path=f"{os.environ.get('PATH', '')}:/usr/sbin") is not None
 
 
 def pytest_runtest_logreport(report: pytest.TestReport) -> None:

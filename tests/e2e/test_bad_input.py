@@ -251,7 +251,8 @@ def test_service_that_finds_its_port_taken_says_so_and_is_not_started_again(
         if what == "stratum":
             settings = json.loads((folder / "stratum-default.quickstart-local.json").read_bytes())
             settings["listeners"][0]["port"] = taken
-            settings |= {"log_dir": str(tmp_path / "log"), "socket": str(tmp_path / "edge.sock")}
+            settings["log"] = {"directory": str(tmp_path / "log")}
+            settings["serve"] = {"address": f"unix:{tmp_path / 'edge.sock'}"}
         else:
             settings = json.loads((folder / "devchain.json").read_bytes())
             settings |= {"port": taken, "data_dir": str(tmp_path / "node")}

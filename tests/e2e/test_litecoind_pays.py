@@ -14,6 +14,7 @@ from pithead.coins.address import address_of_script
 from pithead.coins.block import parse_block
 from pithead.coins.node import RpcNode
 from pithead.coins.registry import chain_params
+from pithead.config import PeerSettings
 from pithead.contracts import (
     accounting_pb2,
     accounting_pb2_grpc,
@@ -265,7 +266,7 @@ async def check_payments_on_chain(scene: Scene, listed: payouts_pb2.ListReply) -
 
 
 async def check_books(
-    ledger: Path, shares: Path, credited: Counter[str], paid: Counter[str]
+    ledger: PeerSettings, shares: PeerSettings, credited: Counter[str], paid: Counter[str]
 ) -> None:
     """What was credited is paid or still owed, for every account to the unit."""
     async with channel(ledger) as ledger_channel, channel(shares) as shares_channel:

@@ -1,0 +1,3 @@
+module bed/probe
+
+go 1.26.0
