@@ -12,6 +12,7 @@ from pithead.coins.hashing import block_hash
 from pithead.coins.node import RpcNode
 from pithead.coins.registry import chain_params
 from pithead.config import LimitSettings
+from pithead.process import Stop
 from pithead.stratum import transport
 from pithead.stratum.failures import PortUnusable
 from pithead.stratum.service import run
@@ -210,7 +211,7 @@ async def test_a_port_in_use_is_one_sentence_with_its_remedy(
     listeners = edge.settings.listeners
     taken = edge_settings(tmp_path / "second", PARAMS, node, listeners=listeners)
     with pytest.raises(PortUnusable, match="give this listener another"):
-        await run(taken, asyncio.Event())
+        await run(taken, Stop())
 
 
 async def test_more_connections_than_allowed_are_closed(tmp_path: Path, node: DevchainTask) -> None:

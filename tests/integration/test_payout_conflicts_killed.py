@@ -16,7 +16,6 @@ from tests.unit.payouts.test_crash import (
     three_payees,
     two_payouts,
 )
-from tests.unit.payouts.world import make_templates
 
 pytestmark = pytest.mark.gate
 
@@ -29,6 +28,4 @@ pytestmark = pytest.mark.gate
 async def test_killed_at_any_border_it_converges_and_nobody_is_paid_twice(
     tmp_path: Path, scenario: Scenario
 ) -> None:
-    (tmp_path / "templates").mkdir()
-    templates = await make_templates(tmp_path / "templates")
-    await kill_at_every_border(tmp_path, templates, scenario)
+    await kill_at_every_border(tmp_path, scenario)

@@ -25,6 +25,7 @@ from pithead.coins.wallet import NodeWallet
 from pithead.config import (
     CoinSettings,
     LedgerSettings,
+    LogSettings,
     NodeSettings,
     PayoutPolicy,
     PayoutsSettings,
@@ -46,12 +47,14 @@ from pithead.ledger.service import run as run_ledger
 from pithead.ledger.verify import verify
 from pithead.payouts.rows import Rows
 from pithead.payouts.service import run as run_payouts
-from pithead.payouts.service import run_once
+from pithead.payouts.single import list_payouts, receive_address, run_pass
 from pithead.payouts.states import State
+from pithead.process import TaskFailed
 from pithead.rpc import channel
 from pithead.shares.service import run as run_shares
 from pithead.store import open_store
 from pithead.store.migrate import migrate
+from tests.support.doors import peer, peer_of, served
 from tests.support.litecoind import Litecoind
 from tests.support.node_contract import SOMEBODY, Rig
 from tests.support.rigs import devchain_rig, litecoin_rig
@@ -89,17 +92,17 @@ def services_of(
         return f"sqlite+aiosqlite:///{directory / f'{service}.db'}"
 
     return (
-        LedgerSettings(database=url("ledger"), socket=directory / "l.sock"),
+        LedgerSettings(database=url("ledger"), serve=served(directory / "l.sock")),
         SharesSettings(
             database=url("shares"),
-            socket=directory / "s.sock",
-            log_dir=directory / "log",
+            serve=served(directory / "s.sock"),
+            log=LogSettings(directory=directory / "log"),
             pools=(),
             coins=(coin,),
         ),
         PayoutsSettings(
             database=url("payouts"),
-            socket=directory / "p.sock",
+            serve=served(directory / "p.sock"),
             coins=(coin,),
             policies=(
                 PayoutPolicy(
@@ -110,8 +113,8 @@ def services_of(
                     fee_book=POOL,
                 ),
             ),
-            shares_socket=directory / "s.sock",
-            ledger_socket=directory / "l.sock",
+            shares=peer(directory / "s.sock"),
+            ledger=peer(directory / "l.sock"),
         ),
     )
 
@@ -267,7 +270,7 @@ async def hub(
         if with_payouts:
             await stack.enter_async_context(running(run_payouts, payouts))
         channels = [
-            await stack.enter_async_context(channel(settings.socket))
+            await stack.enter_async_context(channel(peer_of(settings.serve)))
             for settings in (ledger, shares, payouts)
         ]
         for each in channels[: 3 if with_payouts else 2]:
@@ -376,7 +379,7 @@ class TestPayoutsOnDevchain(Contract):
     ) -> None:
         """A signed payout cannot be sent; its coin goes elsewhere; the payee is paid once."""
         async with hub(tmp_path / "h", rig, with_payouts=False) as h:
-            await run_once(h.settings, "endpoint")
+            await run_pass(h.settings, "endpoint", within_s=0)
             wallet = NodeWallet(rig.node, rig.params, h.settings.coins[0].wallet.name)
             h.script = script_of_address(
                 rig.params, await wallet.receive_address("pithead-receive")
@@ -385,8 +388,8 @@ class TestPayoutsOnDevchain(Contract):
             total = await h.mine_matured(3)
             await h.credit({account: 300_000_000}, total)
             await rig.node.call("devchain_fault", {"refuse": "sendrawtransaction"})
-            outcome = await run_once(h.settings, "endpoint")
-            assert outcome.troubled
+            with pytest.raises(TaskFailed):
+                await run_pass(h.settings, "endpoint", within_s=0)
             await rig.node.call("devchain_fault", {})
             database = open_store(h.settings.database)
             payout = await Rows(database).open(h.coin)
@@ -409,6 +412,75 @@ class TestPayoutsOnDevchain(Contract):
             assert await h.received() == {account: 300_000_000}
             await h.check_books()
 
+    async def test_a_pass_sends_what_is_due_and_a_later_one_settles_it(
+        self, rig: Rig, tmp_path: Path
+    ) -> None:
+        async with hub(tmp_path / "h", rig, with_payouts=False) as h:
+            first = await run_pass(h.settings, "endpoint", within_s=5)
+            assert first["outcome"] == "nobody is due"
+            row = await receive_address(h.settings.database, h.settings.coins[0])
+            assert row.script is not None
+            h.script = row.script
+            account = await h.account(p2wpkh_of(22))
+            await h.credit({account: 300_000_000}, await h.mine_matured(3))
+            sent = await run_pass(h.settings, "endpoint", within_s=10)
+            assert "broadcast, 0 of" in sent["outcome"]
+            assert (sent["pending"], sent["confirmed"]) == (1, 0)
+            waiting = await run_pass(h.settings, "endpoint", within_s=10)
+            assert waiting == sent, "nothing happened, so nothing changes"
+            await h.bury(h.settings.coins[0].confirmations + 1)
+            settled = await run_pass(h.settings, "endpoint", within_s=10)
+            assert (settled["pending"], settled["confirmed"]) == (0, 1)
+            assert settled["amount"] == "300000000"
+            (payout,) = await list_payouts(h.settings, 10)
+            assert payout.state == payouts_pb2.PAYOUT_BURIED
+            again = await receive_address(h.settings.database, h.settings.coins[0])
+            assert (again.address, again.script) == (row.address, row.script)
+            h.start_height = 0
+            assert await h.received() == {account: 300_000_000}
+            await h.check_books()
+
+    async def test_passes_killed_at_any_moment_pay_everybody_once(
+        self, rig: Rig, tmp_path: Path
+    ) -> None:
+        """SIGKILL at random moments of passes, some of them two at once."""
+        seed = int(os.environ.get("PITHEAD_TEST_SEED", "0")) or random.randrange(1 << 32)
+        print(f"seed {seed}; again with PITHEAD_TEST_SEED={seed}")
+        chance = random.Random(seed)
+        (tmp_path / "h").mkdir()
+        async with hub(tmp_path / "h", rig, with_payouts=False, threshold=1000) as h:
+            row = await receive_address(h.settings.database, h.settings.coins[0])
+            h.script = row.script or b""
+            accounts = [await h.account(p2wpkh_of(100 + n)) for n in range(3)]
+            config = tmp_path / "payouts.json"
+            store(config, h.settings)
+            command = [sys.executable, "-m", "pithead.cli", "payouts", "run"]
+            command += ["--config", str(config), "--coin", "endpoint", "--within", "5"]
+            for _ in range(KILLS):
+                total = await h.mine_matured(1)
+                parts = [chance.randrange(2000, total // 5) for _ in accounts]
+                await h.credit(dict(zip(accounts, parts, strict=True)), total)
+                passes = [
+                    subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+                    for _ in range(chance.choice((1, 2)))
+                ]
+                await asyncio.sleep(chance.uniform(0.8, 1.8))
+                await h.bury(chance.choice((0, 1, 3)))
+                for process in passes:
+                    process.kill()
+                    await asyncio.to_thread(process.wait)
+                for account, amount in (await h.received()).items():
+                    assert amount <= h.credited[account]
+            due = str(sum(h.credited.values()))
+            async with asyncio.timeout(LIMIT_S):
+                while True:
+                    told = await run_pass(h.settings, "endpoint", within_s=2)
+                    if told["amount"] == due and not told["pending"]:
+                        break
+                    await h.bury(2)
+            assert await h.received() == h.credited
+            await h.check_books()
+
     async def test_a_service_killed_at_any_moment_pays_everybody_once(
         self, rig: Rig, tmp_path: Path
     ) -> None:
@@ -418,7 +490,7 @@ class TestPayoutsOnDevchain(Contract):
         chance = random.Random(seed)
         (tmp_path / "h").mkdir()
         async with hub(tmp_path / "h", rig, with_payouts=False, interval_s=1, threshold=1000) as h:
-            await run_once(h.settings, "endpoint")
+            await run_pass(h.settings, "endpoint", within_s=0)
             wallet = NodeWallet(rig.node, rig.params, h.settings.coins[0].wallet.name)
             h.script = script_of_address(
                 rig.params, await wallet.receive_address("pithead-receive")

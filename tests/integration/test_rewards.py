@@ -27,6 +27,7 @@ from pithead.config import (
     SharesSettings,
     SlotSettings,
 )
+from pithead.config.share_log import open_log
 from pithead.contracts.accounting_pb2_grpc import AccountingStub
 from pithead.contracts.ledger_pb2 import BalancesRequest, BookKind
 from pithead.contracts.ledger_pb2_grpc import LedgerStub
@@ -44,7 +45,6 @@ from pithead.contracts.rewards_pb2 import (
 from pithead.contracts.rewards_pb2_grpc import RewardsStub
 from pithead.contracts.share_log_pb2 import BlockRecord, Login
 from pithead.ledger.service import run as run_ledger
-from pithead.log.file_log import FileLog
 from pithead.log.topics import blocks_topic
 from pithead.rewards.audit import recompute_splits
 from pithead.rewards.database import Database
@@ -56,6 +56,7 @@ from pithead.shares.service import run as run_shares
 from pithead.store import open_store
 from pithead.store.migrate import migrate_all
 from tests.support.devchain import DevchainTask, devchain_settings
+from tests.support.doors import peer_of, served
 from tests.support.edge import POOL, address, edge_settings, running_edge
 from tests.support.litecoind import free_port
 from tests.support.stratum_client import StratumClient
@@ -109,22 +110,24 @@ class Bed:
             for name in ("ledger", "shares", "rewards")
         }
         self.urls = urls
-        self.ledger = LedgerSettings(database=urls["ledger"], socket=self.data / "ledger.sock")
+        self.ledger = LedgerSettings(
+            database=urls["ledger"], serve=served(self.data / "ledger.sock")
+        )
         self.shares = SharesSettings(
             database=urls["shares"],
-            socket=self.data / "shares.sock",
-            log_dir=self.edge.log_dir,
+            serve=served(self.data / "shares.sock"),
+            log=self.edge.log,
             pools=(msgspec.structs.replace(pool, slots=(slot,)),),
             coins=(self.edge.coin,),
         )
         self.rewards = RewardsSettings(
             database=urls["rewards"],
-            socket=self.data / "rewards.sock",
-            log_dir=self.edge.log_dir,
+            serve=served(self.data / "rewards.sock"),
+            log=self.edge.log,
             pools=(pool,),
             coins=(self.edge.coin,),
-            shares_socket=self.shares.socket,
-            ledger_socket=self.ledger.socket,
+            shares=peer_of(self.shares.serve),
+            ledger=peer_of(self.ledger.serve),
         )
 
     def start(self, name: str, run: Callable[[Any, asyncio.Event], Awaitable[None]]) -> None:
@@ -142,7 +145,7 @@ class Bed:
 
     @asynccontextmanager
     async def stub(self) -> AsyncIterator["RewardsAsyncStub"]:
-        async with channel(self.rewards.socket) as opened:
+        async with channel(peer_of(self.rewards.serve)) as opened:
             yield RewardsStub(opened)
 
     async def apply(self) -> None:
@@ -197,7 +200,7 @@ class Bed:
         raise AssertionError("no nonce")
 
     async def balances(self) -> dict[str, int]:
-        async with channel(self.ledger.socket) as opened:
+        async with channel(peer_of(self.ledger.serve)) as opened:
             reply = await LedgerStub(opened).Balances(BalancesRequest(coin=COIN, non_zero=True))
         books: dict[str, int] = {}
         for one in reply.balances:
@@ -215,8 +218,8 @@ class Bed:
         engine = open_store(self.urls["rewards"])
         try:
             async with (
-                channel(self.shares.socket) as shares,
-                channel(self.ledger.socket) as ledger,
+                channel(peer_of(self.shares.serve)) as shares,
+                channel(peer_of(self.ledger.serve)) as ledger,
             ):
                 audited = await recompute_splits(
                     Database(engine),
@@ -344,7 +347,7 @@ async def test_a_block_that_was_recorded_but_never_submitted_is_submitted(bed: B
         login=Login(account=address(PARAMS, 1), worker="rig"),
         found_ms=1,
     )
-    writer = await FileLog(bed.edge.log_dir).writer(blocks_topic(POOL), "gone-0")
+    writer = await open_log(bed.edge.log).writer(blocks_topic(POOL), "gone-0")
     await writer.append(record.SerializeToString())
     await writer.close()
     found = await bed.until_block(block, lambda one: one.state == BLOCK_CONFIRMED)

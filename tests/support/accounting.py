@@ -2,6 +2,7 @@
 
 from pathlib import Path
 from types import TracebackType
+from typing import Self
 
 from sqlalchemy import Connection, event, select, update
 from sqlalchemy.ext.asyncio import AsyncEngine
@@ -15,6 +16,7 @@ from pithead.shares.pools import Pool
 from pithead.shares.sealer import Sealer
 from pithead.shares.states import SegmentState
 from pithead.store import reading, transaction
+from tests.support.shared_log import SharedLog
 from tests.support.shares import MINUTE_MS, POOL, make_store, producer_id
 
 NOW_MS = 10 * MINUTE_MS
@@ -27,19 +29,21 @@ class Killed(Exception):
 class Bench:
     """A log, a database, and the processor's parts, which can be started anew."""
 
-    def __init__(self, directory: Path, engine: AsyncEngine, pool: Pool) -> None:
+    def __init__(
+        self, directory: Path, engine: AsyncEngine, pool: Pool, log: FileLog | None = None
+    ) -> None:
         self.engine = engine
         self.pool = pool
-        self.log = FileLog(directory / "log")
+        self.log = log or FileLog(directory / "log")
         self.reader = self.log.reader(shares_topic(POOL))
         self.writers: dict[str, LogWriter] = {}
         self.restart()
 
     @classmethod
-    async def make(cls, directory: Path) -> "Bench":
+    async def make(cls, directory: Path) -> Self:
         return cls(directory, *await make_store(directory))
 
-    async def __aenter__(self) -> "Bench":
+    async def __aenter__(self) -> Self:
         return self
 
     async def __aexit__(
@@ -116,3 +120,15 @@ class Bench:
         async with reading(self.engine) as connection:
             rows = await connection.execute(select(schema.decisions).order_by("id"))
             return [(row.action, row.subject) for row in rows]
+
+
+class SharedBench(Bench):
+    """The same over a log whose partitions many producers share."""
+
+    def __init__(self, directory: Path, engine: AsyncEngine, pool: Pool) -> None:
+        self.shared = SharedLog(directory / "log")
+        super().__init__(directory, engine, pool, self.shared)
+
+    async def write(self, partition: str, data: bytes) -> None:
+        await super().write(partition, data)
+        self.shared.appended(partition, await self.reader.end(partition))

@@ -15,22 +15,25 @@ from pithead.coins.node import NodeAccess
 from pithead.coins.params import ChainParams
 from pithead.coins.script import p2wpkh
 from pithead.config import (
+    UNIX,
     CoinSettings,
     LimitSettings,
     ListenerSettings,
+    LogSettings,
     NodeSettings,
     StratumSettings,
     VardiffSettings,
     store,
 )
+from pithead.config.share_log import open_log
 from pithead.contracts import edge_pb2, edge_pb2_grpc
 from pithead.contracts.share_log_pb2 import BlockRecord, ShareBatch
 from pithead.log.codec import decode_batch, decode_block
-from pithead.log.file_log import FileLog
 from pithead.log.topics import blocks_topic, shares_topic
-from pithead.process import run_service
+from pithead.process import Stop, run_service
 from pithead.rpc import channel
 from pithead.stratum.service import run
+from tests.support.doors import peer_of, served
 from tests.support.litecoind import free_port
 
 POOL = "default.quick"
@@ -77,9 +80,9 @@ def edge_settings(
         "slots": (),
         "vardiff": VardiffSettings(),
         "limits": LimitSettings(),
-        "log_dir": data / "log",
+        "log": LogSettings(directory=data / "log"),
         "partition": PARTITION,
-        "socket": data / "edge.sock",
+        "serve": served(data / "edge.sock"),
     }
     return StratumSettings(**{**values, **changes})
 
@@ -89,7 +92,7 @@ class RunningEdge:
     """An edge that serves."""
 
     settings: StratumSettings
-    stop: asyncio.Event = field(default_factory=asyncio.Event)
+    stop: Stop = field(default_factory=Stop)
     task: asyncio.Task[None] | None = None
 
     @property
@@ -99,7 +102,7 @@ class RunningEdge:
 
     async def status(self) -> edge_pb2.StatusReply:
         """Ask the edge about itself."""
-        async with channel(self.settings.socket) as opened:
+        async with channel(peer_of(self.settings.serve)) as opened:
             stub = edge_pb2_grpc.EdgeStub(opened)
             return await stub.Status(edge_pb2.StatusRequest(), wait_for_ready=True, timeout=5)
 
@@ -126,7 +129,7 @@ class RunningEdge:
         return [decode_block(item) for item in await self._read(blocks_topic(POOL))]
 
     async def _read(self, topic: str) -> list[bytes]:
-        reader = FileLog(self.settings.log_dir).reader(topic)
+        reader = open_log(self.settings.log).reader(topic)
         payloads: list[bytes] = []
         position = 0
         try:
@@ -160,7 +163,7 @@ class EdgeProcess:
 
     async def start(self) -> None:
         """Start it and wait until it accepts connections."""
-        config = self.settings.socket.with_suffix(".json")
+        config = Path(self.settings.serve.address.removeprefix(UNIX)).with_suffix(".json")
         store(config, self.settings)
         self._process = subprocess.Popen(
             [sys.executable, "-m", "tests.support.edge", str(config)],

@@ -13,12 +13,15 @@ was killed, so it gets more than the four of its default.
 
 import argparse
 import asyncio
+import hmac
 import os
+import secrets
 import signal
 import socket
 import subprocess
 import sys
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 
@@ -34,6 +37,36 @@ NOBODY = "rltc1qqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqnmxrc5"
 """P2WPKH of twenty zero bytes in Litecoin's regtest."""
 
 
+EDGE_METHODS = (
+    "getbestblockhash",
+    "getblock",
+    "getblockchaininfo",
+    "getblockhash",
+    "getblockheader",
+    "getblocktemplate",
+    "submitblock",
+)
+"""What an edge asks of a node: nothing that spends."""
+
+
+@dataclass(frozen=True)
+class RpcUser:
+    """A further user of a node's RPC, who may call these methods only."""
+
+    name: str
+    password: str
+    methods: tuple[str, ...]
+
+    def arguments(self) -> list[str]:
+        """The node's options for this user; it is given a salted hash, not the password."""
+        salt = secrets.token_hex(16)
+        digest = hmac.digest(salt.encode(), self.password.encode(), "sha256").hex()
+        return [
+            f"-rpcauth={self.name}:{salt}${digest}",
+            f"-rpcwhitelist={self.name}:{','.join(self.methods)}",
+        ]
+
+
 def free_port() -> int:
     """A TCP port of the loopback that was free a moment ago."""
     with socket.socket() as probe:
@@ -42,10 +75,23 @@ def free_port() -> int:
 
 
 class Litecoind:
-    """One node in `datadir`; `await start()` returns when templates can be had."""
+    """One node in `datadir`; `await start()` returns when templates can be had.
 
-    def __init__(self, datadir: Path, *, rpc_port: int | None = None) -> None:
+    It listens on `host`, for any client when that is not the loopback. The user `pithead` may do
+    everything, further `users` what they are given.
+    """
+
+    def __init__(
+        self,
+        datadir: Path,
+        *,
+        rpc_port: int | None = None,
+        host: str = "127.0.0.1",
+        users: Sequence[RpcUser] = (),
+    ) -> None:
         self.datadir = datadir
+        self.host = host
+        self.users = tuple(users)
         self.rpc_port = rpc_port or free_port()
         self.p2p_port = free_port()
         self._process: subprocess.Popen[bytes] | None = None
@@ -54,7 +100,7 @@ class Litecoind:
     @property
     def url(self) -> str:
         """RPC address."""
-        return f"http://127.0.0.1:{self.rpc_port}"
+        return f"http://{self.host}:{self.rpc_port}"
 
     @property
     def access(self) -> NodeAddress:
@@ -92,8 +138,11 @@ class Litecoind:
             f"-rpcuser={USER}",
             f"-rpcpassword={PASSWORD}",
             f"-rpcport={self.rpc_port}",
-            "-rpcbind=127.0.0.1",
-            "-rpcallowip=127.0.0.1",
+            f"-rpcbind={self.host}",
+            f"-rpcallowip={'127.0.0.1' if self.host == '127.0.0.1' else '0.0.0.0/0'}",
+            # Users without a list of their own may call everything.
+            "-rpcwhitelistdefault=0",
+            *(option for user in self.users for option in user.arguments()),
             f"-rpcthreads={RPC_THREADS}",
             "-rpcworkqueue=128",
             "-fallbackfee=0.001",

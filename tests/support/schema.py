@@ -7,7 +7,8 @@ from alembic.runtime.migration import MigrationContext
 from sqlalchemy import Connection, MetaData
 
 from pithead.store import open_store, reading
-from pithead.store.migrate import head, migrate
+from pithead.store.migrate import head
+from tests.support.databases import DATABASES
 
 
 async def assert_schema_is_migrated(
@@ -18,9 +19,8 @@ async def assert_schema_is_migrated(
     `revision` is what the service checks at its start: it must be the newest migration.
     """
     assert revision == head(service_package), "REVISION is not the newest migration"
-    url = f"sqlite+aiosqlite:///{directory / 'drift.db'}"
-    await migrate(url, service_package)
-    engine = open_store(url)
+    service = service_package.removeprefix("pithead.")
+    engine = open_store(await DATABASES.migrated(directory, service))
 
     def differences(connection: Connection) -> list[object]:
         context = MigrationContext.configure(

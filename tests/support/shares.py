@@ -19,8 +19,8 @@ from pithead.contracts.share_log_pb2 import (
 )
 from pithead.log.codec import encode_batch
 from pithead.shares.pools import Pool, register
-from pithead.shares.schema import METADATA
-from pithead.store import open_store, transaction
+from pithead.store import open_store
+from tests.support.databases import DATABASES
 
 POOL = "default.test"
 COIN = "devchain/regtest"
@@ -151,8 +151,6 @@ def store_url(directory: Path) -> str:
 
 async def make_store(directory: Path) -> tuple[AsyncEngine, Pool]:
     """A new database with the tables and one pool."""
-    engine = open_store(store_url(directory))
-    async with transaction(engine) as connection:
-        await connection.run_sync(METADATA.create_all)
+    engine = open_store(await DATABASES.migrated(directory, "shares"))
     (pool,) = await register(engine, [POOL_SETTINGS], [COIN_SETTINGS])
     return engine, pool

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import ssl
 from typing import Any
 
 from pithead.coins.hashing import pow_function
@@ -15,9 +16,12 @@ ANSWER_TIMEOUT_S = 10.0
 class StratumClient:
     """One connection; requests are numbered, notifications are kept in order."""
 
-    def __init__(self, params: ChainParams, port: int) -> None:
+    def __init__(
+        self, params: ChainParams, port: int, *, tls: ssl.SSLContext | None = None
+    ) -> None:
         self.params = params
         self.port = port
+        self.tls = tls
         self.user = ""
         self.jobs: list[NotifiedJob] = []
         self.difficulty = 0.0
@@ -31,7 +35,9 @@ class StratumClient:
         self._news = asyncio.Event()
 
     async def __aenter__(self) -> "StratumClient":
-        self._reader, self._writer = await asyncio.open_connection("127.0.0.1", self.port)
+        self._reader, self._writer = await asyncio.open_connection(
+            "127.0.0.1", self.port, ssl=self.tls
+        )
         self._task = asyncio.create_task(self._read())
         return self
 
@@ -71,6 +77,8 @@ class StratumClient:
         self._writer.write(data)
 
     def ask(self, method: str, *params: Any) -> asyncio.Future[dict[str, Any]]:
+        if self.closed.is_set():
+            raise ConnectionResetError("closed by the edge")
         self._next_id += 1
         future: asyncio.Future[dict[str, Any]] = asyncio.get_running_loop().create_future()
         self._answers[self._next_id] = future
