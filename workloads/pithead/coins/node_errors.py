@@ -50,7 +50,7 @@ class NodeRefused(NodeError):
         remedy = (
             "correct the RPC user and password of this node"
             if status == 401
-            else "allow this machine's address (rpcallowip)"
+            else "allow this machine's address (rpcallowip) and the call (rpcwhitelist)"
         )
         super().__init__(
             node, url, method, f"refuses user {user!r} (HTTP status {status}); {remedy}"
