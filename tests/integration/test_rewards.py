@@ -345,6 +345,7 @@ async def test_a_block_that_was_recorded_but_never_submitted_is_submitted(bed: B
         block=block,
         value=coinbase_value_to(coinbase, bed.script),
         login=Login(account=address(PARAMS, 1), worker="rig"),
+        extranonce1=bytes(5),
         found_ms=1,
     )
     writer = await open_log(bed.edge.log).writer(blocks_topic(POOL), "gone-0")

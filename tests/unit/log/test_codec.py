@@ -137,6 +137,25 @@ def test_a_batch_with_one_wrong_field_is_refused_by_that_field(field: str) -> No
     assert caught.value.problem in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("field", "break_it"),
+    [
+        ("region", lambda b: setattr(b, "region", "e\0u")),
+        ("logins[1].account", lambda b: setattr(b.logins[1], "account", "\0")),
+        ("logins[0].worker", lambda b: setattr(b.logins[0], "worker", "w\0")),
+        ("sessions[0].agent", lambda b: setattr(b.sessions[0], "agent", "\0a")),
+    ],
+)
+def test_a_text_that_postgresql_cannot_keep_is_refused(
+    field: str, break_it: Callable[[ShareBatch], object]
+) -> None:
+    batch = good_batch()
+    break_it(batch)
+    with pytest.raises(BatchError, match="NUL") as caught:
+        decode_batch(batch.SerializeToString())
+    assert caught.value.field == field
+
+
 @pytest.mark.parametrize("weight", [0, 1 << 63], ids=["none", "beyond-63-bits"])
 def test_a_weight_out_of_range_is_refused(weight: int) -> None:
     batch = good_batch()

@@ -163,6 +163,10 @@ def changed(**values: object) -> BlockRecord:
         pytest.param(changed(coin="x/y").SerializeToString(), id="another chain's"),
         pytest.param(changed(hash=bytes(32)).SerializeToString(), id="another hash"),
         pytest.param(changed(block=BLOCK[:90]).SerializeToString(), id="cut off"),
+        pytest.param(changed(found_ms=1 << 63).SerializeToString(), id="a time beyond 63 bits"),
+        pytest.param(
+            record(BLOCK, account="al\0ice").SerializeToString(), id="a text that no database keeps"
+        ),
         pytest.param(record(solve(GENESIS, 7, pool="other")).SerializeToString(), id="another tag"),
         pytest.param(record(solve(GENESIS, 7, pool=None)).SerializeToString(), id="no tag"),
     ],

@@ -7,7 +7,6 @@ must agree as well.
 """
 
 import asyncio
-import tempfile
 from collections import Counter
 from pathlib import Path
 from typing import NamedTuple
@@ -145,8 +144,8 @@ def test_every_share_is_counted_once_whatever_happens(
             assert await recount(bench.engine, bench.log) == []
             await check_missing(bench.engine, model.read)
 
-    with tempfile.TemporaryDirectory() as directory:
-        asyncio.run(check(Path(directory)))
+    with DATABASES.example() as directory:
+        asyncio.run(check(directory))
 
 
 async def close_all(engine: AsyncEngine) -> None:
@@ -209,6 +208,24 @@ async def test_records_that_cannot_be_booked_are_set_aside_and_the_rest_goes_on(
         assert rows[0].payload == b"\xff garbage"
         assert await bench.consumer.poll() == Polled(0, 0, 0)
         assert await recount(bench.engine, bench.log) == []
+
+
+@pytest.mark.parametrize("field", ["account", "worker", "agent", "region", "pool"])
+async def test_a_text_that_no_database_keeps_is_set_aside_and_the_rest_goes_on(
+    tmp_path: Path, field: str
+) -> None:
+    async with await Bench.make(tmp_path) as bench:
+        batch = make_batch(producer_id(1), 0, [Share(1, 20)], sessions=[(bytes(5), 1)])
+        for message in (batch, batch.logins[0], batch.sessions[0]):
+            if field in message.DESCRIPTOR.fields_by_name:
+                setattr(message, field, "a\0b")
+        await bench.write("eu-0", batch.SerializeToString())
+        await bench.write("eu-0", payload(make_batch(producer_id(2), 0, [Share(1, 20, weight=4)])))
+        assert await bench.consumer.poll() == Polled(2, 1, 1)
+        assert list((await bench.cells()).values()) == [(4, 1)]
+        async with reading(bench.engine) as connection:
+            reason = await connection.scalar(select(schema.set_aside.c.reason))
+        assert "NUL" in str(reason)
 
 
 async def test_shares_of_an_unknown_slot_wait_until_it_is_known(tmp_path: Path) -> None:

@@ -1,7 +1,6 @@
 """Windows from the tables, against a naive reading of all cells."""
 
 import asyncio
-import tempfile
 from collections import defaultdict
 from collections.abc import Iterable
 from pathlib import Path
@@ -18,6 +17,7 @@ from pithead.shares.query import UnknownName, WindowQuestion, read_seals, read_w
 from pithead.shares.states import SegmentState
 from pithead.shares.window import AccountWeight, GroupKey
 from pithead.store import reading, transaction
+from tests.support.databases import DATABASES
 from tests.support.shares import BITS, COIN, POOL, make_store, parent
 
 pytestmark = pytest.mark.databases
@@ -159,8 +159,8 @@ def test_a_window_is_what_its_definition_says(
         assert sum(entry.last for entry in answer.accounts) == taken.group_weight
         assert not answer.sealed
 
-    with tempfile.TemporaryDirectory() as directory:
-        asyncio.run(check(Path(directory)))
+    with DATABASES.example() as directory:
+        asyncio.run(check(directory))
 
 
 async def test_a_window_over_many_heights_is_read_in_steps(tmp_path: Path) -> None:

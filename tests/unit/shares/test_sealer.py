@@ -1,10 +1,13 @@
 """Seals on a real log and database."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
-from sqlalchemy import select
+from sqlalchemy import QueuePool, select
 
+from pithead.log.reader import FileReader
+from pithead.log.share_log import LogRecord
 from pithead.shares import schema
 from pithead.shares.audit import recount
 from pithead.shares.decisions import DecisionRefused, close_producer, decide_segment
@@ -193,6 +196,25 @@ async def test_a_recount_after_a_partition_was_read_again_differs_in_nothing(
         await again.consumer.poll()
         assert sorted(weight for weight, _ in (await again.cells()).values()) == [1, 5]
         assert await recount(again.engine, again.log) == []
+
+
+async def test_a_recount_holds_no_connection_while_it_reads_the_log(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with await Bench.make(tmp_path) as bench:
+        await write_and_poll(bench, "eu-0", payload(make_batch(producer_id(1), 0, [Share(1, 20)])))
+        pool, read = bench.engine.pool, FileReader.read
+        assert isinstance(pool, QueuePool)
+        held: list[int] = []
+
+        async def watched(reader: FileReader, *arguments: Any) -> list[LogRecord]:
+            held.append(pool.checkedout())
+            return await read(reader, *arguments)
+
+        monkeypatch.setattr(FileReader, "read", watched)
+        assert await recount(bench.engine, bench.log) == []
+        assert held
+        assert not any(held)
 
 
 async def test_a_recount_finds_a_cell_that_was_tampered_with(tmp_path: Path) -> None:

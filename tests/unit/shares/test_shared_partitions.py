@@ -168,6 +168,30 @@ async def test_a_producer_alone_in_its_partition_is_closed_by_its_region(tmp_pat
         assert await state(bench, 1) == ProducerState.CLOSED
 
 
+async def test_a_region_that_is_gone_for_good_holds_up_nobody(tmp_path: Path) -> None:
+    """All regions write one log: its other regions prove that the last edge of one is dead."""
+    async with await SharedBench.make(tmp_path) as bench:
+        await write(bench, 1, 0, promise=20, region="asia")
+        bench.shared.now_ms = 60_000
+        await bench.write("1", payload(make_batch(producer_id(2), 0, promise=50, region="us")))
+        await bench.consumer.poll()
+        await bench.sealer.step(40)
+        assert await state(bench, 1) == ProducerState.OPEN
+        bench.shared.now_ms = 60_001
+        await bench.write("1", payload(make_batch(producer_id(2), 1, promise=50, region="us")))
+        await bench.write("0", payload(make_batch(producer_id(1), 1, promise=20, region="asia")))
+        await bench.sealer.step(40)
+        await bench.consumer.poll()
+        assert await state(bench, 1) == ProducerState.OPEN, "it lives"
+        bench.shared.now_ms = 120_003
+        await bench.write("1", payload(make_batch(producer_id(2), 2, promise=50, region="us")))
+        await bench.consumer.poll()
+        assert await bench.sealer.step(40) == 38
+        assert await state(bench, 1) == ProducerState.CLOSED
+        assert await state(bench, 2) == ProducerState.OPEN
+        assert await bench.decisions() == [("close producer", producer_id(1).hex())]
+
+
 async def test_shares_of_a_closed_producer_are_late_and_counted(tmp_path: Path) -> None:
     async with await SharedBench.make(tmp_path) as bench:
         await write(bench, 1, 0, promise=20, shares=[Share(1, 20)])

@@ -269,3 +269,27 @@ async def test_no_height_is_sealed_while_a_decision_moves_cells_above_the_sealed
         assert await bench.sealer.step(29) == 27
         assert deciding.done()
         await deciding
+
+
+async def test_no_pool_is_registered_while_a_decision_moves_cells_of_all(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with await Bench.make(tmp_path) as bench:
+        await bench.write("eu-0", payload(make_batch(producer_id(1), 0, [Share(1, 20)])))
+        await bench.consumer.poll()
+        async with transaction(bench.engine) as connection:
+            await connection.execute(text("UPDATE segments SET state = 'disputed'"))
+        moving = asyncio.Event()
+
+        async def slow(*_arguments: object) -> None:
+            moving.set()
+            await asyncio.sleep(0.5)
+
+        monkeypatch.setattr(decisions, "_move_sealed_cells", slow)
+        deciding = asyncio.create_task(
+            decide_segment(bench.engine, 1, right=True, who="a", reason="b", now_ms=1)
+        )
+        await moving.wait()
+        await register(bench.engine, POOLS, [COIN_SETTINGS])
+        assert deciding.done()
+        await deciding

@@ -29,6 +29,9 @@ TIME_MS_MAX = (1 << 53) - 1
 NAME_CHARS_MAX = 256
 """Accounts are addresses, workers and pools are names: longer is garbage."""
 
+NUL = "\0"
+"""The one character that PostgreSQL's text cannot hold."""
+
 HEADER_BYTES_MIN = 80
 """A block begins with a header of the Bitcoin family or a longer one."""
 
@@ -152,6 +155,8 @@ def _is_login(login: Login) -> bool:
     return (
         0 < len(login.account) <= NAME_CHARS_MAX
         and len(login.worker) <= NAME_CHARS_MAX
+        and NUL not in login.account
+        and NUL not in login.worker
         and login.slot <= SLOT_MAX
     )
 
@@ -194,6 +199,8 @@ def _name(path: str, value: str, *, may_be_empty: bool = False) -> None:
         raise BatchError(path, "empty")
     if len(value) > NAME_CHARS_MAX:
         raise BatchError(path, f"{len(value)} characters, at most {NAME_CHARS_MAX} are allowed")
+    if NUL in value:
+        raise BatchError(path, "holds NUL, which is no text")
 
 
 def _below(path: str, index: int, size: int, dictionary: str) -> None:

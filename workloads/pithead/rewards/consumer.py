@@ -10,14 +10,13 @@ the watcher.
 
 import logging
 
-from google.protobuf.message import DecodeError
-
 from pithead.coins.block import BlockError
 from pithead.coins.params import ChainParams
 from pithead.contracts.share_log_pb2 import BlockRecord
+from pithead.log.codec import BatchError, decode_block
 from pithead.log.errors import LogError, LogPositionInvalid, LogTruncated
 from pithead.log.share_log import LogReader
-from pithead.log.topics import accepts, blocks_topic
+from pithead.log.topics import blocks_topic
 from pithead.rewards.database import (
     BlockRow,
     Database,
@@ -119,16 +118,14 @@ class BlockConsumer:
 
     def _read(self, payload: bytes, where: str) -> tuple[BlockRow, bytes] | None:
         try:
-            record = BlockRecord.FromString(payload)
+            record = decode_block(payload)
             return self._row(record), record.block
-        except (DecodeError, BlockError, RecordRefused) as error:
+        except (BatchError, BlockError, RecordRefused) as error:
             RECORDS_REFUSED.labels(self._pool).inc()
             logger.error("%s: block record at %s is refused: %s", self._pool, where, error)
             return None
 
     def _row(self, record: BlockRecord) -> BlockRow:
-        if not accepts(record.format):
-            raise RecordRefused(f"its format {record.format} is not known here")
         if (record.pool, record.coin) != (self._pool, self._params.key):
             raise RecordRefused(f"it belongs to pool {record.pool!r} on {record.coin!r}")
         solved = read_solved(self._params, record.block, self._scripts)

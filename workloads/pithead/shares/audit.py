@@ -3,8 +3,8 @@
 What was in time is told by the cuts that the seals recorded: a record at or
 behind a seal's cut of its partition was read after that seal. A batch that lies
 in two partitions was taken where it was read first, which is the copy with the
-fewest seals before it. Everything is read in one snapshot, up to the positions
-of that snapshot, so the service may run meanwhile.
+fewest seals before it. A pool's tables are read in one snapshot, then its log up
+to the positions of that snapshot, so the service may run meanwhile.
 
 After a partition was read again from its beginning, positions no longer tell what
 was in time; of such a pool everything but the seals is compared.
@@ -75,27 +75,39 @@ Cells = dict[tuple[CellKind, int], tuple[int, int]]
 
 async def recount(store: AsyncEngine, log: ShareLog) -> list[Difference]:
     """All differences of all pools, none when every cell is what the log says. LogNotWhole."""
-    differences: list[Difference] = []
     async with reading(store) as connection:
-        pools = (await connection.execute(select(schema.pools))).all()
-        for pool in pools:
-            if await _decided(connection, pool.pool, decisions.EXCHANGE):
-                raise LogExchanged(shares_topic(pool.pool))
-            reader = log.reader(shares_topic(pool.pool))
-            try:
-                count = await _load(connection, reader, pool.id, pool.pool, pool.coin)
-                expected = await count.cells(pool.first_height)
-            finally:
-                await reader.close()
-            found = await _table(connection, pool.id)
-            if await _decided(connection, pool.pool, decisions.REPLAY):
-                expected, found = _without_seals(expected), _without_seals(found)
-            differences += [
-                Difference(pool.pool, *cell, expected.get(cell, (0, 0)), found.get(cell, (0, 0)))
-                for cell in sorted(expected.keys() | found.keys())
-                if expected.get(cell) != found.get(cell)
-            ]
+        pools = (await connection.scalars(select(schema.pools.c.pool))).all()
+    differences: list[Difference] = []
+    for pool in pools:
+        reader = log.reader(shares_topic(pool))
+        try:
+            differences += await _recount_pool(store, reader, pool)
+        finally:
+            await reader.close()
     return differences
+
+
+async def _recount_pool(store: AsyncEngine, reader: LogReader, name: str) -> list[Difference]:
+    log = await reader.log_id()
+    # The log is read after the snapshot: a server ends transactions that idle for that long.
+    async with reading(store) as connection:
+        pool = (
+            await connection.execute(select(schema.pools).where(schema.pools.c.pool == name))
+        ).one()
+        if await _decided(connection, name, decisions.EXCHANGE):
+            raise LogExchanged(shares_topic(name))
+        replayed = await _decided(connection, name, decisions.REPLAY)
+        positions = await read_positions(connection, shares_topic(name), log)
+        count = await _load(connection, reader, positions, pool.id, name, pool.coin)
+        found = await _table(connection, pool.id)
+    expected = await count.cells(pool.first_height)
+    if replayed:
+        expected, found = _without_seals(expected), _without_seals(found)
+    return [
+        Difference(name, *cell, expected.get(cell, (0, 0)), found.get(cell, (0, 0)))
+        for cell in sorted(expected.keys() | found.keys())
+        if expected.get(cell) != found.get(cell)
+    ]
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,7 +206,12 @@ def _add(totals: Cells, fold: Fold) -> None:
 
 
 async def _load(
-    connection: AsyncConnection, reader: LogReader, pool: int, name: str, coin: str
+    connection: AsyncConnection,
+    reader: LogReader,
+    positions: dict[str, int],
+    pool: int,
+    name: str,
+    coin: str,
 ) -> _Count:
     seals = (
         await connection.execute(
@@ -221,7 +238,7 @@ async def _load(
         pool=name,
         coin=coin,
         foreign={bytes(producer) for producer in foreign},
-        positions=await read_positions(connection, shares_topic(name), await reader.log_id()),
+        positions=positions,
         seals=_Seals([row.last_height for row in seals], [row.cut for row in seals]),
         slots=SlotTable(await read_slots(connection, pool)),
         params=chain_params(family, network),

@@ -46,8 +46,9 @@ async def close_producer(
     table = schema.producers
     async with transaction(engine) as connection:
         pool = await connection.scalar(select(table.c.pool).where(table.c.producer == producer))
-        if pool is not None:
-            await lock_pool(connection, pool)
+        if pool is None:
+            raise DecisionRefused(f"producer {producer.hex()} is not known")
+        await lock_pool(connection, pool)
         result = await connection.execute(
             update(table)
             .where(table.c.producer == producer, table.c.state == ProducerState.OPEN)

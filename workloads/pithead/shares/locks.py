@@ -1,13 +1,11 @@
 """In which order writers of accounting take their turns; no-ops but for the row on SQLite.
 
-    pool row(s), by id  ->  producers  ->  books of a coin  ->  rows
+    registration  ->  pool row(s), by id  ->  producers  ->  books of a coin  ->  rows
 
 Whoever writes a pool's producers, cells, seals or positions holds the pool's row
 from the beginning of its transaction. What follows is taken only when it is needed,
 and always in this order, so that no two writers wait for one another.
 """
-
-from collections.abc import Sequence
 
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -22,15 +20,15 @@ async def lock_pool(connection: AsyncConnection, pool: int) -> None:
     await connection.execute(select(table.c.id).where(table.c.id == pool).with_for_update())
 
 
-async def lock_all_pools(connection: AsyncConnection) -> Sequence[int]:
-    """Be the only writer of every pool; return their ids."""
+async def lock_all_pools(connection: AsyncConnection) -> None:
+    """Be the only writer of every pool, and let no new one begin."""
+    await lock_registration(connection)
     table = schema.pools
-    query = select(table.c.id).order_by(table.c.id).with_for_update()
-    return (await connection.scalars(query)).all()
+    await connection.execute(select(table.c.id).order_by(table.c.id).with_for_update())
 
 
 async def lock_registration(connection: AsyncConnection) -> None:
-    """Be the only process that registers pools and slots; taken alone."""
+    """Be the only process that registers pools and slots."""
     await take_turns(connection, "shares/registration")
 
 

@@ -183,7 +183,7 @@ class Sealer:
             )
             if result.rowcount:
                 behind_s = (found.newest_ms - last_ms) // 1000
-                where = "partition" if found.certain else "region's log"
+                where = "partition" if found.certain else "log"
                 reason = f"its {where} has moved {behind_s} s past its last batch"
                 await decisions.record(
                     connection,

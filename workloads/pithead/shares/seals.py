@@ -91,11 +91,14 @@ def silent(opened: Sequence[Heard], newest_ms: Mapping[str, int]) -> list[Silent
     `newest_ms` is the newest time read by partition, of whatever producer, where
     producers share partitions, else empty. A partition is read in the order it
     was written, so a later record in it proves that nothing lies between. The
-    times of the region's other producers prove it once the partition is read.
+    times of the log's other producers prove it once the partition is read: those
+    of its region, or of all where all regions share the log. There a region that
+    is gone for good, and has nobody left to move its clock, holds up nobody.
     """
+    shared_ms = max(newest_ms.values(), default=0)
     by_region: dict[str, int] = {}
     for heard in opened:
-        by_region[heard.region] = max(by_region.get(heard.region, 0), heard.last_ms)
+        by_region[heard.region] = max(by_region.get(heard.region, shared_ms), heard.last_ms)
     found = []
     for heard in opened:
         beside_ms = newest_ms.get(heard.partition, 0)
