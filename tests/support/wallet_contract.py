@@ -82,6 +82,10 @@ class WalletContract:
         assert await empty_wallet.receive_address("pool one") == first
         assert await empty_wallet.receive_address("pool two") != first
         assert len(script_of_address(rig.params, first)) == 22
+        assert await empty_wallet.owns(first)
+        other = NodeWallet(rig.node, rig.params, f"{empty_wallet.name}-other")
+        await other.ensure()
+        assert not await other.owns(first)
 
     async def test_coins_of_blocks_are_spendable_when_mature(
         self, rig: Rig, empty_wallet: NodeWallet

@@ -109,7 +109,8 @@ class ScriptedChain:
 
     def fund(self, script: bytes, amount: int) -> OutPoint:
         """Make money out of nothing in a block of its own, as a matured coinbase."""
-        tx = Tx((), (TxOut(amount, script),), locktime=len(self.blocks) + 1)
+        coinbase = TxIn(OutPoint(bytes(32), 2**32 - 1))
+        tx = Tx((coinbase,), (TxOut(amount, script),), locktime=len(self.blocks) + 1)
         self.blocks.append([tx])
         return OutPoint(tx.txid(), 0)
 
@@ -156,6 +157,9 @@ class ScriptedWallet:
         address = address_of_script(PARAMS, self.scripts[0])
         assert address is not None
         return address
+
+    async def owns(self, address: str) -> bool:
+        return address in {address_of_script(PARAMS, script) for script in self.scripts}
 
     async def spendable(self) -> list[Coin]:
         pending = self.chain.spent_in_mempool()
@@ -217,10 +221,10 @@ class ScriptedWallet:
         self.seen[tx.txid()] = tx
 
     async def transaction(self, txid: bytes) -> WalletTx | None:
+        confirmed = self.chain.confirmed
         tx = self.seen.get(txid)
         if tx is None:
-            return None
-        confirmed = self.chain.confirmed
+            return self._received(txid, confirmed)
         points = {txin.prevout for txin in tx.inputs}
         depth = confirmed.get(txid, 0)
         if depth == 0:
@@ -238,6 +242,14 @@ class ScriptedWallet:
                 values |= {OutPoint(each.txid(), n): out for n, out in enumerate(each.outputs)}
         fee = sum(values[point].value for point in points) - sum(o.value for o in tx.outputs)
         return WalletTx(txid, depth, None, (), fee, tx.serialize(), sent)
+
+    def _received(self, txid: bytes, confirmed: dict[bytes, int]) -> WalletTx | None:
+        """A transaction of somebody else that pays the wallet."""
+        found = (tx for block in self.chain.blocks for tx in block if tx.txid() == txid)
+        tx = next(found, None)
+        if tx is None or not any(out.script in self.scripts for out in tx.outputs):
+            return None
+        return WalletTx(txid, confirmed[txid], None, (), None, tx.serialize())
 
     async def outgoing_since(self, block_hash: bytes | None) -> tuple[list[bytes], bytes | None]:
         return list(self.seen), sha256(str(len(self.chain.blocks)).encode()).digest()

@@ -271,6 +271,40 @@ async def test_a_lost_payouts_database_is_no_first_start(w: World, tmp_path: Pat
     await empty.dispose()
 
 
+async def test_a_node_with_another_wallet_of_that_name_is_told(w: World) -> None:
+    """Blocks would go on paying an address whose key nobody has here."""
+    await w.engine().receive()
+    await w.credit({1: 50_000})
+    mine, w.wallet.scripts = w.wallet.scripts, [payee_script(99)]
+    outcome = await w.engine().run()
+    assert outcome.troubled
+    assert "restore the wallet there" in outcome.text
+    w.wallet.scripts = mine
+    await w.settle(w.engine())
+    await w.check_all_paid()
+
+
+async def test_books_that_are_all_lost_pay_nobody_again(w: World, tmp_path: Path) -> None:
+    """Another database looks like a first start; the pool's own coins that are gone do not."""
+    await w.engine().receive()
+    await w.credit({1: 50_000})
+    await w.settle(w.engine())
+    await w.check_all_paid()
+    paid = w.paid(1)
+    async with world(tmp_path / "new") as other:
+        other.chain, other.wallet, other.now_ms = w.chain, w.wallet, w.now_ms
+        # What the share log and the chain tell is all credited once more, and there is money.
+        await other.engine().receive()
+        await other.credit({1: 50_000})
+        for _ in range(3):
+            outcome = await other.engine().run(now=True)
+            w.chain.mine()
+        assert outcome.troubled
+        assert "bring back their database" in outcome.text
+        assert await other.rows.open(COIN) is None
+        assert other.paid(1) == paid
+
+
 async def test_an_adopted_transaction_is_booked_only_when_buried(w: World) -> None:
     engine = w.engine()
     await engine.run()

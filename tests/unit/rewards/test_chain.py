@@ -13,6 +13,7 @@ from pithead.rewards.database import (
     Scanned,
     find_block,
     record_block,
+    remember_script,
     watch_position,
 )
 from pithead.rewards.metrics import CONSERVED_MONEY
@@ -128,6 +129,26 @@ async def test_a_block_without_a_record_is_found_on_the_chain(bench: Bench) -> N
     assert (block.slot, block.value, block.height) == (3, VALUE, 8)
     assert (block.login, block.from_watcher, block.checked) == ("", True, True)
     assert block.state is State.CONFIRMED
+
+
+async def test_a_block_of_a_pool_that_was_taken_away_keeps_its_value(tmp_path: Path) -> None:
+    """Its coin is still followed for other pools, and its scripts are remembered."""
+    chain = ScriptedChain()
+    chain.mine(5)
+    async with rewards_database(tmp_path) as database:
+        bench = make_bench(database, chain)
+        await bench.step()
+        async with database.write() as connection:
+            await remember_script(connection, POOL, SCRIPT)
+        ours = chain.mine_ours()
+        await bench.record(ours)
+        bench.watcher = Watcher(database, COIN, bench.nodes, [])
+        bench.tracker = Tracker(database, ChainRules(PARAMS, DEPTH), bench.nodes, [])
+        chain.mine(MATURITY)
+        await bench.step()
+        block = await bench.block(ours)
+        assert block is not None
+        assert (block.value, block.checked, block.state) == (VALUE, True, State.MATURE)
 
 
 async def test_blocks_of_others_are_not_ours(bench: Bench) -> None:

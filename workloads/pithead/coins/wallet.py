@@ -138,6 +138,14 @@ class NodeWallet:
                 raise WalletLocked(self.name) from fault
             raise
 
+    async def owns(self, address: str) -> bool:
+        """Whether the wallet has the key of an address of its chain."""
+        reply = await self._ask("getaddressinfo", address)
+        try:
+            return bool(reply["ismine"])
+        except (KeyError, TypeError) as error:
+            raise self._garbled("getaddressinfo", error) from error
+
     async def spendable(self) -> list[Coin]:
         """Confirmed, mature outputs that are not frozen, in the order in which they are taken."""
         reply = await self._ask("listunspent", 1, CONFIRMATIONS_MAX)

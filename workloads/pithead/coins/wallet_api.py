@@ -50,6 +50,9 @@ class Wallet(Protocol):
     async def receive_address(self, label: str) -> str:
         """An address of the wallet for `label`: the same one as long as there is one."""
 
+    async def owns(self, address: str) -> bool:
+        """Whether the wallet has the key of an address."""
+
     async def spendable(self) -> list[Coin]:
         """Confirmed, mature outputs that are not frozen."""
 

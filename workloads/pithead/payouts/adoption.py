@@ -10,7 +10,7 @@ baseline, and never booked.
 import logging
 from collections.abc import Callable, Sequence
 
-from pithead.coins.tx import TxError, parse_tx
+from pithead.coins.tx import Tx, TxError, parse_tx
 from pithead.coins.wallet import Wallet, WalletTx
 from pithead.config import CoinSettings, PayoutPolicy
 from pithead.payouts import postings
@@ -100,12 +100,18 @@ class Adopter:
                 len(before),
             )
 
+    async def spends_of(self, script: bytes, txids: Sequence[bytes]) -> bool:
+        """Whether any of these transactions of the wallet spent a coin that `script` had."""
+        for txid in txids:
+            seen = await self._wallet.transaction(txid)
+            for txin in _parsed(seen).inputs if seen is not None else ():
+                source = await self._wallet.transaction(txin.prevout.txid)
+                outputs = _parsed(source).outputs if source is not None else ()
+                if any(out.script == script for out in outputs[txin.prevout.index :][:1]):
+                    return True
+        return False
+
     def _adoption(self, seen: WalletTx, reason: str) -> Adoption:
-        try:
-            inputs = frozenset(txin.prevout for txin in parse_tx(seen.raw).inputs)
-        except TxError as error:
-            shown = seen.txid[::-1].hex()
-            raise AdoptRefused(f"transaction {shown} cannot be read: {error}") from error
         return Adoption(
             coin=self._coin.key,
             txid=seen.txid,
@@ -113,7 +119,7 @@ class Adopter:
             amount=seen.sent,
             fee=seen.fee or 0,
             fee_book=self._policy.fee_book,
-            inputs=inputs,
+            inputs=frozenset(txin.prevout for txin in _parsed(seen).inputs),
         )
 
     async def book_buried(self) -> None:
@@ -126,6 +132,14 @@ class Adopter:
             if entry is not None:
                 await self._book.post(entry)
             await self._rows.adoption_booked(adoption, self._now_ms())
+
+
+def _parsed(seen: WalletTx) -> Tx:
+    try:
+        return parse_tx(seen.raw)
+    except TxError as error:
+        shown = seen.txid[::-1].hex()
+        raise AdoptRefused(f"transaction {shown} cannot be read: {error}") from error
 
 
 def _identity(txid: str) -> bytes:

@@ -151,7 +151,8 @@ class Engine:
         payout = await self._finished()
         if unknown:
             ONE_SPEND_STOPS.labels(self.coin.key, "unknown outgoing").inc()
-            raise UnknownOutgoing(self.coin.key, self.coin.wallet.name, unknown)
+            met = (await self._wallet_row()).baselined
+            raise UnknownOutgoing(self.coin.key, self.coin.wallet.name, unknown, met=met)
         await self._adopter.book_buried()
         if payout is None:
             if self.policy.paused:
@@ -208,12 +209,23 @@ class Engine:
         txids, cursor = await self._wallet.outgoing_since(row.cursor)
         known = await self._rows.known(self.coin.key, txids)
         unknown = [txid for txid in txids if txid not in known]
-        if not row.baselined and (not unknown or await self._never_paid()):
+        if not row.baselined and (not unknown or await self._is_first_start(unknown, row)):
             await self._adopter.take_baseline(unknown)
             unknown = []
         if not unknown and cursor is not None and cursor != row.cursor:
             await self._rows.keep_cursor(self.coin.key, self.coin.wallet.name, cursor)
         return unknown
+
+    async def _is_first_start(self, unknown: Sequence[bytes], row: WalletRow) -> bool:
+        """Whether the wallet spent nothing of the pool's yet, as far as anybody can tell.
+
+        Books that are all lost, or another database, look like a first start; but the
+        wallet gives the same receive address again, and what it spent of that can
+        only have been payouts.
+        """
+        if not await self._never_paid():
+            return False
+        return row.script is None or not await self._adopter.spends_of(row.script, unknown)
 
     async def _never_paid(self) -> bool:
         """Whether neither these rows nor the ledger know of any payout of the coin.
@@ -243,6 +255,7 @@ class Engine:
         retry_ms = min(self.policy.interval_s * 1000, PLAN_RETRY_MS_MAX)
         self._plan_not_before_ms = now_ms + retry_ms
         await self._check_no_holds()
+        await self._check_wallet()
         least = max(self.policy.threshold, self._params.dust, 1)
         payable = await self._book.balances(self.coin.key, BOOK_PAYABLE, least)
         isolated = await self._rows.isolations(self.coin.key)
@@ -351,6 +364,15 @@ class Engine:
                 f"{len(held)} accounts (first: {account}) though no payout is under way: "
                 "was the payouts database restored from a backup? Nothing is paid; "
                 "compare with `pithead audit`"
+            )
+
+    async def _check_wallet(self) -> None:
+        """The wallet must have the key of what coinbases pay, also in a node that is new."""
+        row = await self._wallet_row()
+        if row.address is not None and not await self._wallet.owns(row.address):
+            raise Standstill(
+                f"wallet {row.wallet} of this node does not have the key of {row.address}, which "
+                "the pool's blocks pay: restore the wallet there, or name the node that has it"
             )
 
     # Steps

@@ -21,16 +21,24 @@ class Standstill(PayoutError):
     """Raised when a coin's payouts cannot move on now; the text has the remedy."""
 
 
+BOOKS_LOST = (
+    ". Payouts have no books of this wallet: if they paid from it before, bring back their "
+    "database and the ledger's instead, or miners are paid again"
+)
+
+
 class UnknownOutgoing(Standstill):
     """Raised when the wallet's history holds a spend that is neither a payout nor adopted."""
 
-    def __init__(self, coin: str, wallet: str, txids: Sequence[bytes]) -> None:
+    def __init__(self, coin: str, wallet: str, txids: Sequence[bytes], *, met: bool = True) -> None:
+        """`met` is false while payouts have never known the wallet's whole history."""
         self.txids = tuple(txids)
         first = txids[0][::-1].hex()
         more = f" (and {len(txids) - 1} more)" if len(txids) > 1 else ""
         super().__init__(
             f"wallet {wallet} of {coin} sent transaction {first}{more}, which no payout made; "
             f"nothing is paid until it is explained: `pithead payouts adopt {first}`"
+            + ("" if met else BOOKS_LOST)
         )
 
 

@@ -8,7 +8,7 @@ sets `recheck`; they never run at the same time.
 """
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -23,6 +23,7 @@ from pithead.rewards.database import (
     candidates_above,
     change_block,
     find_block,
+    pool_scripts,
 )
 from pithead.rewards.metrics import (
     BLOCKS_RESUBMITTED,
@@ -162,8 +163,15 @@ class Tracker:
         raw = await self._nodes.block_bytes(block.hash)
         if raw is None:
             raise NodeLost(f"no node has block {block.name} any more")
-        solved = read_solved(self._rules.params, raw, self._scripts.get(block.pool, frozenset()))
+        solved = read_solved(self._rules.params, raw, await self._scripts_of(block.pool))
         return solved.value if solved is not None else 0
+
+    async def _scripts_of(self, pool: str) -> Collection[bytes]:
+        """All that a pool's coinbases ever paid; also of one that is not configured any more."""
+        if pool in self._scripts:
+            return self._scripts[pool]
+        async with self._database.read() as connection:
+            return await pool_scripts(connection, pool)
 
     async def _check_value(
         self, connection: AsyncConnection, block: BlockRow, value: int
