@@ -180,6 +180,10 @@ class Stage:
         )
 
 
+def name_of(item: Object) -> str:
+    return str(item["metadata"]["name"])
+
+
 def condition(item: Object, type: str) -> Object:
     found = item.get("status", {}).get("conditions", [])
     return next((each for each in found if each["type"] == type), {})
@@ -368,6 +372,46 @@ def test_a_region_that_is_away_harms_no_other_and_catches_up(stage: Stage, fault
     stage.until_ready()
 
 
+def test_a_fee_that_is_changed_back_at_once_is_told_again(stage: Stage) -> None:
+    """What the first Job told is no proof of what stands once another one may have run."""
+    stage.operator()
+    stage.apply_example()
+    stage.until_ready()
+
+    def job() -> Object:
+        found = [
+            item
+            for name, item in stage.ours("eu").items()
+            if name.startswith("jobs/pithead-wire-schemes-")
+        ]
+        assert len(found) == 1, found
+        return found[0]
+
+    def fee(percent: str) -> None:
+        stage.patch("rewardschemes", "pplns", {"spec": {"feePercent": percent}})
+
+    first, before = job(), stage.get("rewardschemes", "pplns")["spec"]["feePercent"]
+    # The second one never ends: nobody can know whether it was heard.
+    stage.player.silent.add("schemes")
+    fee("9")
+    stage.until("another fee is told", lambda: name_of(job()) != name_of(first))
+    stage.player.silent.clear()
+    stage.player.failing["schemes"] = (1, "rewards does not answer")
+    stage.until("it failed once", lambda: job()["status"].get("failed"))
+    fee(before)
+    del stage.player.failing["schemes"]
+
+    def again() -> bool:
+        found = job()
+        anew = found["metadata"]["uid"] != first["metadata"]["uid"]
+        return anew and name_of(found) == name_of(first)
+
+    stage.until("the first fee is told again", again)
+    stage.until_ready()
+    facts = stage.hub.api.call(stage.child("eu", "configmaps", "pithead-facts"))["data"]
+    assert [each for each in facts if "-schemes-" in each] == [name_of(first)]
+
+
 def test_what_is_deleted_leaves_nothing_behind(stage: Stage) -> None:
     stage.operator()
     stage.apply_example()
@@ -385,6 +429,9 @@ def test_what_is_deleted_leaves_nothing_behind(stage: Stage) -> None:
         "the pool is gone",
         lambda: stage.hub.api.found(f"{KINDS_PATH}/{stage.namespace}/miningpools/{POOL}") is None,
     )
+    told = stage.events("BooksStay")
+    assert told
+    assert f"poolId {stage.namespace}.{POOL} " in told[0]["message"]
     for region in stage.clusters:
         stage.until_empty(region)
     bindings = f"/api/v1/namespaces/{stage.system}/configmaps/pithead-clusters"

@@ -123,6 +123,8 @@ class PodPlayer:
         self._thread = threading.Thread(target=self._play, daemon=True)
         self.failing: dict[str, tuple[int, str]] = {}
         """Exit code and sentence of Jobs whose kind (`topics`) is here."""
+        self.silent: set[str] = set()
+        """Kinds of Jobs that go on working."""
         self._thread.start()
 
     def close(self) -> None:
@@ -149,6 +151,8 @@ class PodPlayer:
             if pod["status"].get("phase") != "Pending" or "deletionTimestamp" in pod["metadata"]:
                 continue
             arguments = pod["spec"]["containers"][0].get("args") or []
+            if arguments[:1] == ["wire"] and arguments[1] in self.silent:
+                continue
             status = self._status(cluster, namespace, pod, arguments)
             path = f"/api/v1/namespaces/{namespace}/pods/{pod['metadata']['name']}/status"
             kind = "application/strategic-merge-patch+json"

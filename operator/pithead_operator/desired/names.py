@@ -18,6 +18,8 @@ LABEL_MAX = 63
 """Characters of a DNS label, and of a label's value."""
 CRON_JOB_MAX = 52
 """Kubernetes appends eleven characters to a CronJob's name to name its Jobs."""
+ROLE_MAX = 57
+"""Of 63 bytes of a role's name in PostgreSQL; its owner's ends in six more."""
 HASH_DIGITS = 8
 _HASHED = re.compile(r"(^|[-._])[0-9][0-9a-f]{7}$")
 
@@ -134,4 +136,4 @@ def _labels(component: Component, owner: str, hub_uid: str) -> dict[str, str]:
 
 def role_name(database: str, service: str) -> str:
     """Role of a service in PostgreSQL: it carries the database, as a server has roles for all."""
-    return cut(f"pithead_{database}_{service}").replace("-", "_")
+    return cut(f"pithead_{database}_{service}", ROLE_MAX).replace("-", "_")

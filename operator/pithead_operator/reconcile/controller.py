@@ -284,6 +284,7 @@ class Controller:
         if left:
             text = f"let go before all was removed; the rest is removed later: {'; '.join(left)}"
             await self._recorder.event(item, "RemovedLater", text, warning=True)
+        await self._recorder.event(item, "BooksStay", _books_stay(item), warning=False)
         await self._pools.release(item)
         return None
 
@@ -321,6 +322,13 @@ class Controller:
             if old:
                 body: Object = {"data": dict.fromkeys(old)}
                 await member.api.merge(CONFIG_MAP, namespace, EDGE_STATUS, body)
+
+
+def _books_stay(item: Object) -> str:
+    return (
+        f"what the miners of poolId {pool_id_of(item)} are owed stays in the books: it is not "
+        "split, matured or paid any further unless a pool is made with this poolId again"
+    )
 
 
 def _words(key: Key) -> str:

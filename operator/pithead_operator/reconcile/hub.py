@@ -17,7 +17,7 @@ from typing import Any
 
 from pithead.config import SlotSettings
 from pithead.config.places import RenderError
-from pithead.manifests import Manifests, check_hubs, wanted_secrets
+from pithead.manifests import Claim, check_hubs, claim_of, wanted_secrets
 from pithead_operator.desired import hub as desired
 from pithead_operator.desired import names
 from pithead_operator.desired.edge import edge_status_object
@@ -25,10 +25,18 @@ from pithead_operator.desired.inputs import Facts, HubInputs, HubService, Missin
 from pithead_operator.reconcile import accepted
 from pithead_operator.reconcile.gather import Finding, Gathered, gather
 from pithead_operator.reconcile.minted import minted_secrets
+from pithead_operator.reconcile.superseded import JOB_NAME_LABEL, end_earlier, without_earlier
 from pithead_operator.reconcile.world import World
 from pithead_operator.regions.clusters import HUB, Clusters
 from pithead_operator.regions.errors import Conflict, NotFound
-from pithead_operator.regions.kinds import CONFIG_MAP, JOB, OUR_KINDS, POD, SECRET
+from pithead_operator.regions.kinds import (
+    CONFIG_MAP,
+    JOB,
+    MINING_POOL,
+    OUR_KINDS,
+    POD,
+    SECRET,
+)
 from pithead_operator.regions.plan import Key, key_of
 from pithead_operator.regions.view import Outcome, View
 from pithead_operator.wiring.facts import facts_object, read_facts
@@ -57,7 +65,6 @@ RETRY_SECONDS = 60.0
 """After a Job gave up for a reason that may pass."""
 RETRY_UNUSABLE_SECONDS = 600.0
 """After a Job said that only a change helps: the change may be where we do not see it."""
-JOB_NAME_LABEL = "batch.kubernetes.io/job-name"
 
 
 @dataclass(frozen=True)
@@ -130,7 +137,7 @@ class HubReconciler:
         """Remove what the pools shared in clusters that none of them names any more."""
         named = {
             region.get("cluster", HUB)
-            for pool in self._world.of(OUR_KINDS[0], namespace).values()
+            for pool in self._world.of(MINING_POOL, namespace).values()
             for region in (pool.get("spec") or {}).get("regions") or []
         }
         for member in self._clusters.members():
@@ -148,18 +155,17 @@ class HubReconciler:
     async def _gather(self, namespace: str, view: View) -> tuple[Gathered, dict[str, Object]]:
         objects = [item for kind in OUR_KINDS for item in self._world.of(kind, namespace).values()]
         secrets = await self._secrets(view, wanted_secrets(objects), {})
-        found = gather(namespace, objects, secrets.values(), {})
-        clashes = check_hubs(found.manifests, self._others(namespace))
+        clashes = check_hubs(namespace, self._claims())
+        found = gather(namespace, objects, secrets.values(), {}, clashes)
         bad = [
             item["metadata"]["name"]
             for item in objects
-            if item["kind"] == "MiningPool"
-            and (not found.good(item["metadata"]["name"]) or clashes)
+            if item["kind"] == "MiningPool" and not found.good(item["metadata"]["name"])
         ]
         earlier = await accepted.earlier(view, bad)
         for forms in earlier.values():
             secrets = await self._secrets(view, wanted_secrets(forms), secrets)
-        if earlier or clashes:
+        if earlier:
             found = gather(namespace, objects, secrets.values(), earlier, clashes)
         return found, secrets
 
@@ -177,22 +183,14 @@ class HubReconciler:
                 continue
         return secrets
 
-    def _others(self, namespace: str) -> list[Manifests]:
-        """Namespaces whose first pool is older than ours: they had their books first."""
-        ages = {
-            where: min(
-                (
-                    str(pool["metadata"].get("creationTimestamp", ""))
-                    for pool in self._world.of(OUR_KINDS[0], where).values()
-                ),
-                default="",
-            )
-            for where in {*self.states, namespace}
-        }
+    def _claims(self) -> list[Claim]:
+        """Of all pools, but for namespaces where we have no rights: pools are not made there."""
+        hub = self._clusters.hub
         return [
-            state.gathered.manifests
-            for where, state in self.states.items()
-            if where != namespace and (ages[where], where) < (ages[namespace], namespace)
+            claim_of(item)
+            for where in self._world.namespaces()
+            if hub.state(where).status != "Refused"
+            for item in self._world.of(MINING_POOL, where).values()
         ]
 
     def _frozen(
@@ -347,6 +345,11 @@ class HubReconciler:
         if job.name in this.results:
             return JobState(Phase.SUCCEEDED, result=this.results[job.name])
         this.keep |= {key_of(item) for item in job.objects}
+        if left := await end_earlier(view, job):
+            this.complete = False
+            this.waiting += left
+            return JobState(Phase.PENDING)
+        await self._forget_earlier(view, this, job)
         await self._ensure(view, this, job.objects)
         state = await self._read(view, job)
         what = f"Job {job.name}"
@@ -370,6 +373,13 @@ class HubReconciler:
             return JobState(Phase.PENDING)
         pods, _ = await view.api.list(POD, view.namespace, f"{JOB_NAME_LABEL}={job.name}")
         return read_job(found, pods)
+
+    async def _forget_earlier(self, view: View, this: _Pass, job: WireJob) -> None:
+        """Write down that what earlier Jobs of the kind did may be undone from now on."""
+        results = without_earlier(this.results, job)
+        if results.keys() != this.results.keys():
+            this.results = results
+            await self._ensure(view, this, (facts_object(this.inputs, results),))
 
     async def _store(self, view: View, this: _Pass, job: WireJob, state: JobState) -> None:
         """Write a result down; those of superseded Jobs go once all present ones are known."""

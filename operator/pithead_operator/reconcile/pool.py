@@ -164,6 +164,10 @@ class PoolReconciler:
             outcome.failed = error
         except TimeoutError:
             outcome.failed = Unreachable(member.name, "all requests", "they took too long")
+        except Exception:
+            # Whatever one cluster answers, the pool's other regions are seen to.
+            log.exception("%s in cluster %s", pool.pool_id, member.name or "hub")
+            outcome.failed = Unreachable(member.name, "a request", "the answer makes no sense")
 
     async def _edge(
         self,
@@ -216,7 +220,7 @@ class PoolReconciler:
         found = []
         for name in tls_secrets_of(edge):
             try:
-                await view.api.get(SECRET, view.namespace, name)
+                await view.api.look(SECRET, view.namespace, name)
             except NotFound:
                 text = (
                     f"there is no Secret {name} in namespace {view.namespace} of its cluster; "

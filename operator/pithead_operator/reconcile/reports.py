@@ -8,6 +8,7 @@ clock but the edge's own is compared with itself.
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import Annotated
 
 import msgspec
 
@@ -19,6 +20,17 @@ WINDOW_SECONDS = 300
 """Over which a hash rate is taken."""
 TRUSTED_AGE_SECONDS = 300
 """A text that is older by the edge's own clock when we first see it is of a dead edge."""
+TEXT_MAX = 64 * 1024
+"""Characters of a text; an edge with all nodes that there can be writes some kilobytes."""
+SAMPLES_MAX = 64
+"""Texts of one process that are kept: a window holds twenty, and a stolen edge may hurry."""
+
+COUNT_MAX = 2**31 - 1
+"""Whoever steals an edge can write any number; status holds these at most."""
+RATE_MAX = 10**30
+
+Connections = Annotated[int, msgspec.Meta(ge=0, le=COUNT_MAX)]
+UnixSeconds = Annotated[int, msgspec.Meta(ge=0, le=2**53)]
 
 
 class NodeReport(msgspec.Struct, frozen=True, rename="camel"):
@@ -39,9 +51,9 @@ class EdgeReport(msgspec.Struct, frozen=True, rename="camel"):
     pool: str
     region: str
     producer: str
-    at: int
+    at: UnixSeconds
     version: str = ""
-    connections: int = 0
+    connections: Connections = 0
     accepted: int = 0
     work: str = "0"
     log: str = "ok"
@@ -74,9 +86,6 @@ class Sum:
 
 
 NOTHING = Sum()
-COUNT_MAX = 2**31 - 1
-"""Whoever steals an edge can write any number; status holds these at most."""
-RATE_MAX = 10**30
 
 
 class Reports:
@@ -106,8 +115,7 @@ class Reports:
             elif known.report != report:
                 known.report, known.changed = report, now
                 known.samples.append((report.at, _work(report)))
-                while len(known.samples) > 2 and report.at - known.samples[1][0] >= WINDOW_SECONDS:
-                    known.samples.pop(0)
+                _forget_old(known.samples)
             elif now - known.changed > KEPT_SECONDS:
                 old.append(pod)
         return tuple(sorted(old))
@@ -156,16 +164,24 @@ def told_pools(before: Mapping[str, str], after: Mapping[str, str]) -> set[str]:
     return {report.pool for text in texts if (report := _read(text)) is not None}
 
 
+def _forget_old(samples: list[tuple[int, int]]) -> None:
+    while len(samples) > 2 and samples[-1][0] - samples[1][0] >= WINDOW_SECONDS:
+        samples.pop(0)
+    del samples[:-SAMPLES_MAX]
+
+
 def _alive(edge: _Edge, now: float) -> bool:
     return now - edge.changed <= ALIVE_SECONDS
 
 
 def _read(text: str) -> EdgeReport | None:
     """A report; None for what is none, or of a later form: an edge may be newer than we are."""
+    if len(text) > TEXT_MAX:
+        return None
     try:
         report = msgspec.json.decode(text, type=EdgeReport)
         int(report.work)
-    except (msgspec.DecodeError, ValueError):
+    except (msgspec.DecodeError, ValueError, RecursionError):
         return None
     return report if report.v == 1 else None
 

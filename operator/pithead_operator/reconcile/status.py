@@ -173,7 +173,7 @@ def pool_status(
         "observedGeneration": generation,
         "poolId": pool.pool_id if pool is not None else pool_id_of(item),
         "regionsReady": f"{len(ready)}/{len(active)}",
-        "connections": sum(each.told.connections for each in regions),
+        "connections": clamped(sum(each.told.connections for each in regions)),
         "hashrate": hashrate_text(sum(rates)) if rates else "",
         "regions": [_region(item, each, now, generation) for each in regions],
         "conditions": _dump(conditions(item, marks, now, generation)),
@@ -268,7 +268,7 @@ def _node(name: str, told: Sequence[NodeReport]) -> Object:
     if latencies:
         found["latencyMilliseconds"] = _two_digits(clamped(max(latencies)))
     if errors:
-        found["error"] = errors[0][:SHORT_MAX]
+        found["error"] = _line(errors[0])
     return found
 
 
@@ -340,6 +340,11 @@ def _list(waiting: Sequence[str]) -> str:
 
 def _height(lines: Sequence[Object]) -> int:
     return max((int(each["effectiveHeight"]) for each in lines), default=0)
+
+
+def _line(text: str) -> str:
+    """Foreign text as one short line that does nothing to a terminal or a log."""
+    return "".join(each if each.isprintable() else " " for each in text[:SHORT_MAX])
 
 
 def _two_digits(number: int) -> int:

@@ -31,7 +31,17 @@ WATCH_SECONDS = 240
 PAGE_SIZE = 500
 LINE_BYTES_MAX = 4 * 1024 * 1024
 """One watch event; etcd keeps objects below 1.5 MiB."""
+ANSWER_BYTES_MAX = 64 * 1024 * 1024
+"""One answer: a page of large objects fits, and no cluster can fill our memory."""
 
+BAD_ANSWERS = (
+    aiohttp.ClientError,
+    TimeoutError,
+    OSError,
+    msgspec.DecodeError,
+    # Of brackets without end.
+    RecursionError,
+)
 METADATA_ONE = "application/json;as=PartialObjectMetadata;v=v1;g=meta.k8s.io"
 METADATA_LIST = "application/json;as=PartialObjectMetadataList;v=v1;g=meta.k8s.io"
 PLAIN = "application/json"
@@ -52,6 +62,10 @@ class ClusterApi:
     async def get(self, kind: Kind, namespace: str, name: str) -> Object:
         """Read one object."""
         return await self._json("GET", kind.path(namespace, name))
+
+    async def look(self, kind: Kind, namespace: str, name: str) -> None:
+        """Raise NotFound unless an object is there; its content stays where it is."""
+        await self._json("GET", kind.path(namespace, name), accept=METADATA_ONE)
 
     async def list(
         self, kind: Kind, namespace: str, selector: str = "", *, metadata_only: bool = False
@@ -98,7 +112,7 @@ class ClusterApi:
                     wrong = Expired if code == 504 else error_of(code)
                     raise wrong(self.cluster, f"watch {path}", answer)
                 yield event["type"], event["object"]
-        except (aiohttp.ClientError, TimeoutError, OSError, msgspec.DecodeError) as error:
+        except BAD_ANSWERS as error:
             raise Unreachable(self.cluster, f"watch {path}", _text(error)) from error
         finally:
             response.close()
@@ -173,9 +187,8 @@ class ClusterApi:
         try:
             if not 200 <= response.status < 300:
                 raise await self._failure(response, method, path)
-            answer: Object = msgspec.json.decode(await response.read())
-            return answer
-        except (aiohttp.ClientError, TimeoutError, OSError, msgspec.DecodeError) as error:
+            return msgspec.json.decode(await _body(response), type=Object)
+        except BAD_ANSWERS as error:
             raise Unreachable(self.cluster, f"{method} {path}", _text(error)) from error
         finally:
             response.release()
@@ -208,11 +221,21 @@ class ClusterApi:
 
     async def _failure(self, response: aiohttp.ClientResponse, method: str, path: str) -> Exception:
         try:
-            answer = msgspec.json.decode(await response.read()).get("message", "")
-        except (msgspec.DecodeError, AttributeError, aiohttp.ClientError, TimeoutError):
+            answer = str(msgspec.json.decode(await _body(response)).get("message", ""))
+        except (*BAD_ANSWERS, AttributeError):
             answer = ""
         wrong = error_of(response.status)
         return wrong(self.cluster, f"{method} {path}", answer or f"HTTP status {response.status}")
+
+
+async def _body(response: aiohttp.ClientResponse) -> bytes:
+    """The whole answer, when it is not too long."""
+    body = bytearray()
+    async for chunk in response.content.iter_any():
+        body += chunk
+        if len(body) > ANSWER_BYTES_MAX:
+            raise aiohttp.ClientPayloadError("the answer is too long")
+    return bytes(body)
 
 
 async def _lines(response: aiohttp.ClientResponse) -> AsyncIterator[bytes]:

@@ -10,7 +10,7 @@
         Busy             429 and 5xx: try again later
         Refused          other 4xx: nothing but another object helps
 
-Foreign text is cut: it may hold secrets.
+Foreign text is cut and made one line: it may hold anything.
 """
 
 FOREIGN_LENGTH_MAX = 256
@@ -23,10 +23,11 @@ class ClusterError(Exception):
 
     def __init__(self, cluster: str, request: str, answer: str) -> None:
         where = f"cluster {cluster}" if cluster else "the hub's cluster"
-        super().__init__(f"{where}: {request}: {answer[:FOREIGN_LENGTH_MAX]}")
+        short = answer[:FOREIGN_LENGTH_MAX]
         self.cluster = cluster
         self.request = request
-        self.answer = answer[:FOREIGN_LENGTH_MAX]
+        self.answer = "".join(each if each.isprintable() else " " for each in short)
+        super().__init__(f"{where}: {request}: {self.answer}")
 
 
 class Unreachable(ClusterError):

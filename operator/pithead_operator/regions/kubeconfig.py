@@ -66,7 +66,8 @@ def read_kubeconfig(text: bytes) -> Access:
         raise BadKubeconfig(f"it has {len(text)} bytes; at most {SIZE_MAX} are read")
     try:
         config = yaml.safe_load(text)
-    except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
+    except Exception as error:
+        # Values that are no number, truth or date end in whatever the reader's code raises.
         raise BadKubeconfig("it is not YAML; expected a kubeconfig") from error
     if not isinstance(config, dict):
         raise BadKubeconfig("it is no mapping; expected a kubeconfig")
@@ -165,7 +166,11 @@ def _server(value: object) -> str:
     except ValueError:
         usable = False
     else:
-        usable = usable and not parts.username and not parts.query and not parts.fragment
+        usable = usable and not parts.query and not parts.fragment
+    if "@" in text:
+        raise BadKubeconfig(
+            "server holds a user or a password; expected https://host:port and an inline credential"
+        )
     if not usable:
         raise BadKubeconfig(f"server {text[:128] or 'is missing'}; expected https://host:port")
     return text.rstrip("/")
@@ -198,5 +203,5 @@ def _token_end(token: str) -> datetime | None:
             base64.urlsafe_b64decode(parts[1] + "=" * (-len(parts[1]) % 4))
         )
         return datetime.fromtimestamp(int(payload["exp"]), UTC)
-    except (ValueError, KeyError, TypeError, OverflowError, OSError, msgspec.DecodeError):
+    except (ValueError, LookupError, TypeError, ArithmeticError, OSError, RecursionError):
         return None

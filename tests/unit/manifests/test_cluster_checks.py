@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from pithead.manifests import check_hubs, manifests_from_objects
+from pithead.manifests import check_hubs, claim_of, manifests_from_objects
 from tests.unit.manifests.samples import (
     Object,
     database,
@@ -15,7 +15,7 @@ from tests.unit.manifests.samples import (
     put,
     scheme,
 )
-from tests.unit.manifests.served import CERTIFICATE, SECRETS, served_secret
+from tests.unit.manifests.served import SECRETS, served_secret
 
 pytestmark = pytest.mark.gate
 
@@ -320,18 +320,98 @@ def test_values_of_secrets_are_never_shown() -> None:
     assert "hidden" not in repr(found)
 
 
-def test_books_of_two_namespaces_are_never_shared() -> None:
-    def in_namespace(name: str, **spec: Any) -> Any:
-        objects = [hub(**spec), coin(), scheme()]
-        moved = [put(each, "metadata.namespace", name) for each in objects]
-        return manifests_from_objects(name, moved, SECRETS).manifests
+def claim(namespace: str, since: str, name: str = "alpha", **spec: Any) -> Any:
+    item = put(hub(name, **spec), "metadata.namespace", namespace)
+    return claim_of(put(item, "metadata.creationTimestamp", f"{since}-01-01T00:00:00Z"))
 
-    first = in_namespace("one")
-    same = check_hubs(in_namespace("two", poolId="one.alpha"), [first])
-    assert [(each.object, each.path) for each in same] == [
-        ("MiningPool/alpha", "spec.poolId"),
-        ("MiningPool/alpha", "spec.database.name"),
+
+def test_books_of_two_namespaces_are_never_shared() -> None:
+    first = claim("one", "2025", poolId="books")
+    same = check_hubs("two", [claim("two", "2026", poolId="books"), first])
+    assert [(each.object, each.path, each.reason) for each in same] == [
+        ("MiningPool/alpha", "spec.poolId", "Conflict"),
+        ("MiningPool/alpha", "spec.database.name", "Conflict"),
     ]
-    other = in_namespace("two", database=database(name="second"))
-    assert check_hubs(other, [first]) == []
-    assert CERTIFICATE not in repr(first)
+    other = claim("two", "2026", database=database(name="second"))
+    assert check_hubs("two", [first, other]) == []
+
+
+def test_a_new_pool_takes_no_books_over_however_old_its_neighbours_are() -> None:
+    elsewhere = database(name="second")
+    claims = [
+        claim("old", "2020", "first", database=elsewhere),
+        claim("old", "2026", "thief", poolId="ours.alpha", database=elsewhere),
+        claim("ours", "2025"),
+        claim("ours", "2027", "beta"),
+    ]
+    assert check_hubs("ours", claims) == []
+    assert [each.object for each in check_hubs("old", claims)] == ["MiningPool/thief"]
+    # The youngest pool has the database that its namespace had first.
+    claims.append(claim("late", "2026", database=database(host="Postgres.Example.org")))
+    assert check_hubs("ours", claims) == []
+    assert [each.path for each in check_hubs("late", claims)] == ["spec.database.name"]
+
+
+def test_claims_are_read_from_whatever_was_written() -> None:
+    found = claim_of({"metadata": {"namespace": "n", "name": "p"}, "spec": {"database": "x"}})
+    assert (found.pool_id, found.database) == ("n.p", None)
+
+
+def second(user: str, *, wallet: str) -> Object:
+    """Another coin, its node and its wallet dialled by these Secrets."""
+    item = coin(
+        coin="bitcoin",
+        nodes=[node(url=URL, credentialsSecretRef={"name": user})],
+        wallet={"credentialsSecretRef": {"name": wallet}},
+    )
+    return put(item, "metadata.name", "second")
+
+
+OTHER = served_secret("other", username="else", password="fifth")
+
+
+@pytest.mark.parametrize(
+    ("objects", "secrets", "told"),
+    [
+        (
+            [coin(), second("wallet", wallet="other")],
+            [*SECRETS, OTHER],
+            ("CoinEndpoint/second", "spec.nodes[0].credentialsSecretRef.name"),
+        ),
+        (
+            [coin(), second("other", wallet="rpc")],
+            [*SECRETS, OTHER],
+            ("CoinEndpoint/second", "spec.wallet.credentialsSecretRef.name"),
+        ),
+        (
+            [coin(), second("other", wallet="kafka")],
+            [*SECRETS, served_secret("other", username="wallet", password="second")],
+            ("CoinEndpoint/second", "spec.nodes[0].credentialsSecretRef.name"),
+        ),
+        (
+            [hub(stream={"kafka": kafka(credentialsSecretRef={"name": "postgres"})}), coin(),
+             scheme()],
+            SECRETS,
+            ("MiningPool/alpha", "spec.stream.kafka.credentialsSecretRef.name"),
+        ),
+        (
+            [hub(stream={"kafka": kafka(credentialsSecretRef={"name": "wallet"})}), coin(),
+             scheme()],
+            SECRETS,
+            ("MiningPool/alpha", "spec.stream.kafka.credentialsSecretRef.name"),
+        ),
+        (
+            [hub(database=database(adminSecretRef={"name": "rpc"})), coin(), scheme()],
+            SECRETS,
+            ("MiningPool/alpha", "spec.database.adminSecretRef.name"),
+        ),
+    ],
+    ids=["wallet as node", "node as wallet", "same texts", "admin as Kafka", "wallet as Kafka",
+         "node as admin"],
+)  # fmt: skip
+def test_no_login_that_spends_or_owns_the_books_goes_to_regions(
+    objects: list[Object], secrets: list[Object], told: tuple[str, str]
+) -> None:
+    found = manifests_from_objects("default", objects, secrets)
+    problems = [each for problems in found.problems.values() for each in problems]
+    assert [(each.object, each.path, each.reason) for each in problems] == [(*told, "Conflict")]

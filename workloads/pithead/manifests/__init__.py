@@ -15,11 +15,11 @@ from pithead.manifests.amounts import (
 )
 from pithead.manifests.base import API_VERSION, GROUP, VERSION
 from pithead.manifests.changes import FieldChange, changes, refused_changes
-from pithead.manifests.cluster_checks import check_hubs
 from pithead.manifests.conditions import Condition, conditions_of, set_condition
 from pithead.manifests.endpoint import CoinEndpoint
 from pithead.manifests.errors import ManifestErrors, Problem
 from pithead.manifests.fields import Change
+from pithead.manifests.hubs import Claim, check_hubs, claim_of
 from pithead.manifests.loader import load_manifests, parse_manifests
 from pithead.manifests.objects import Credentials, Manifests, demo_hashrates
 from pithead.manifests.pool import MiningPool
@@ -32,6 +32,7 @@ __all__ = [
     "VERSION",
     "AmountError",
     "Change",
+    "Claim",
     "CoinEndpoint",
     "Condition",
     "Credentials",
@@ -46,6 +47,7 @@ __all__ = [
     "canonical_parameters",
     "changes",
     "check_hubs",
+    "claim_of",
     "conditions_of",
     "demo_hashrates",
     "hashrate_text",

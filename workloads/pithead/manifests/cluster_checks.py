@@ -1,14 +1,14 @@
 """Answers for what the objects of one namespace must keep together in a cluster.
 
 Beside `check_common`: every pool has a Kafka and a PostgreSQL, pools of one
-namespace share theirs, each Secret is there with its keys, wallets have users
-that no node has, addresses mean something outside of one pod, and no two
-objects of ours get one name. Pools are judged in the order given, oldest first:
+namespace share theirs, each Secret is there with its keys, no login that spends
+or owns the database goes out to regions, addresses mean something outside of one
+pod, and no two objects of ours get one name. Pools are judged in the order given, oldest first:
 of two that disagree, the younger one is wrong, so that a new pool never stops
 an old one. TLS Secrets of listeners live in the regions and are not looked for.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import chain
 from urllib.parse import urlsplit
@@ -16,8 +16,8 @@ from urllib.parse import urlsplit
 from pithead.manifests.base import Path, SecretReference, Shape
 from pithead.manifests.checks import CONFLICT, check_common
 from pithead.manifests.endpoint import CoinEndpoint
-from pithead.manifests.errors import Problem, path_text
-from pithead.manifests.objects import Located, Manifests, Objects
+from pithead.manifests.errors import Problem
+from pithead.manifests.objects import Located, Objects
 from pithead.manifests.pool import MiningPool
 
 SECRET_MISSING = "SecretMissing"  # noqa: S105 - a reason, not a secret
@@ -58,40 +58,9 @@ def check_cluster(objects: Objects) -> list[Problem]:
         *_names(objects),
         *chain.from_iterable(_secret(each, secrets) for each in secret_uses(objects)),
         *chain.from_iterable(_wallet_user(each, secrets) for each in objects.endpoints),
+        *_other_wallets(objects.endpoints, secrets),
+        *_sent_out(objects, secrets),
     ]
-
-
-def check_hubs(ours: Manifests, others: Iterable[Manifests]) -> list[Problem]:
-    """Problems of one namespace with others that run already: books are never shared.
-
-    A problem's object is one of `ours`.
-    """
-    found = []
-    for other in others:
-        ids = {pool.pool_id: pool for pool in other.pools}
-        databases = {_database(pool) for pool in other.pools}
-        for pool in ours.pools:
-            label = f"MiningPool/{pool.metadata.name}"
-            same = ids.get(pool.pool_id)
-            if same is not None:
-                what = (
-                    f"{pool.pool_id} is the poolId of {same.metadata.name} in namespace "
-                    f"{other.namespace} too; each pool has books of its own: give another"
-                )
-                found.append(Problem("", 0, label, "spec.poolId", what, CONFLICT))
-            if _database(pool) in databases and pool.spec.database is not None:
-                what = (
-                    f"the pools of namespace {other.namespace} use this database too; each "
-                    "namespace has one of its own: give another"
-                )
-                path = path_text(("spec", "database", "name"))
-                found.append(Problem("", 0, label, path, what, CONFLICT))
-    return found
-
-
-def _database(pool: MiningPool) -> tuple[str, int, str]:
-    database = pool.spec.database
-    return ("", 0, "") if database is None else (database.host, database.port, database.name)
 
 
 def secret_uses(objects: Objects) -> Iterator[SecretUse]:
@@ -274,3 +243,66 @@ def _wallet_user(each: Located[CoinEndpoint], secrets: Texts) -> Iterator[Proble
                 "region and must not spend; give the wallet a user of its own",
                 CONFLICT,
             )
+
+
+def _other_wallets(endpoints: list[Located[CoinEndpoint]], secrets: Texts) -> Iterator[Problem]:
+    """Find nodes that are dialled with the wallet login of another endpoint; the younger is wrong.
+
+    Both may be one daemon's, and what nodes use goes to every region.
+    """
+    for index, each in enumerate(endpoints):
+        for other in endpoints[:index]:
+            wallet = other.value.spec.wallet.credentials_secret_ref
+            for place, node in enumerate(each.value.spec.nodes):
+                if _same_login(node.credentials_secret_ref, wallet, secrets):
+                    yield each.problem(
+                        ("spec", "nodes", place, "credentialsSecretRef", "name"),
+                        f"Secret {node.credentials_secret_ref.name} holds the login of the wallet "
+                        f"of {other.named}, and what nodes use goes to every region; give the "
+                        "node a user of its own",
+                        CONFLICT,
+                    )
+            ours = each.value.spec.wallet.credentials_secret_ref
+            for node in other.value.spec.nodes:
+                if _same_login(node.credentials_secret_ref, ours, secrets):
+                    yield each.problem(
+                        ("spec", "wallet", "credentialsSecretRef", "name"),
+                        f"it is the login of node {node.name} of {other.named}, which goes to "
+                        "every region and must not spend; give the wallet a user of its own",
+                        CONFLICT,
+                    )
+
+
+def _sent_out(objects: Objects, secrets: Texts) -> Iterator[Problem]:
+    """Find pools whose edges would be given the database's administrator or the wallet's login."""
+    endpoints = {each.name: each.value.spec for each in objects.endpoints}
+    for pool in objects.pools:
+        spec = pool.value.spec
+        endpoint = endpoints.get(spec.coin_endpoint_ref.name)
+        admin = spec.database.admin_secret_ref if spec.database is not None else None
+        kafka = spec.stream.kafka.credentials_secret_ref if spec.stream.kafka is not None else None
+        wallet = endpoint.wallet.credentials_secret_ref if endpoint is not None else None
+        for kept, whose in ((admin, "the database's administrator"), (wallet, "the wallet")):
+            if _same_login(kafka, kept, secrets):
+                yield pool.problem(
+                    ("spec", "stream", "kafka", "credentialsSecretRef", "name"),
+                    f"it is the login of {whose} too, and what Kafka is dialled with goes to every "
+                    "region; give Kafka a user of its own",
+                    CONFLICT,
+                )
+        for node in endpoint.nodes if endpoint is not None else ():
+            if _same_login(node.credentials_secret_ref, admin, secrets):
+                yield pool.problem(
+                    ("spec", "database", "adminSecretRef", "name"),
+                    f"it is the login of node {node.name} too, which goes to every region; give "
+                    "the database's administrator a login of its own",
+                    CONFLICT,
+                )
+
+
+def _same_login(one: SecretReference | None, other: SecretReference | None, secrets: Texts) -> bool:
+    """Whether two Secrets hold the same user with the same password, or are one."""
+    if one is None or other is None:
+        return False
+    texts = [tuple(secrets.get(each.name, {}).get(key) for key in USER) for each in (one, other)]
+    return one.name == other.name or (texts[0] == texts[1] and None not in texts[0])

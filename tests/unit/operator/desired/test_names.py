@@ -3,9 +3,10 @@
 import re
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
+from pithead.store.roles import RoleSecret, check_secrets
 from pithead_operator.desired import names
 
 pytestmark = pytest.mark.gate
@@ -76,7 +77,9 @@ def test_pool_named_hub_is_not_taken_for_the_hub(namespace: str, other: str) -> 
 
 
 @given(st.from_regex(r"[a-z_][a-z0-9_]{0,62}", fullmatch=True))
+@example("a" * 63)
+@example("a" * 45)
 def test_roles_are_plain_identifiers_of_postgresql(database: str) -> None:
     roles = {names.role_name(database, each) for each in ("ledger", "shares")}
     assert len(roles) == 2
-    assert all(re.fullmatch(r"[a-z_][a-z0-9_]{0,62}", role) for role in roles)
+    check_secrets({role: RoleSecret(role, "a password") for role in roles})

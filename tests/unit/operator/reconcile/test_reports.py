@@ -7,7 +7,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pithead_operator.reconcile.reports import ALIVE_SECONDS, KEPT_SECONDS, Reports
+from pithead_operator.reconcile.reports import (
+    ALIVE_SECONDS,
+    KEPT_SECONDS,
+    SAMPLES_MAX,
+    TEXT_MAX,
+    Reports,
+    told_pools,
+)
 
 pytestmark = pytest.mark.gate
 
@@ -94,3 +101,35 @@ def test_a_text_of_another_form_is_passed_over(change: dict[str, Any]) -> None:
     reports = Reports()
     reports.take({"a": text(**change)}, 0, UNIX)
     assert reports.of("ns.pool", "eu", 0).edges == 0
+
+
+@pytest.mark.parametrize(
+    "garbage",
+    [
+        text()[:-1] + ', "more": ' + "[" * 20_000 + "]" * 20_000 + "}",
+        text(at=10**400),
+        text(at=-(10**400)),
+        text(connections=10**4000),
+        text(work="9" * 5000),
+        text(version="x" * TEXT_MAX),
+        text(nodes=[{"name": "n", "height": 1e300}]),
+        "[" * 20_000,
+        "\ud800",
+    ],
+    ids=["deep", "late", "early", "many", "work", "long", "height", "open", "surrogate"],
+)
+def test_whoever_steals_an_edge_can_break_nothing_with_its_text(garbage: str) -> None:
+    reports = Reports()
+    texts = {"stolen": garbage, "good": text(producer="p2")}
+    assert told_pools({}, texts) == {"ns.pool"}
+    assert reports.take(texts, 0, UNIX) == ()
+    found = reports.of("ns.pool", "eu", 1)
+    assert (found.edges, found.connections) == (1, 3)
+
+
+def test_an_edge_that_tells_all_the_time_fills_no_memory() -> None:
+    reports = Reports()
+    for turn in range(5 * SAMPLES_MAX):
+        reports.take({"a": text(connections=turn)}, turn, UNIX)
+    (edge,) = reports._edges.values()
+    assert len(edge.samples) <= SAMPLES_MAX

@@ -157,3 +157,11 @@ def test_a_scheme_tells_its_revisions_and_where_each_holds() -> None:
     assert (status["users"], status["usedBy"]) == ("a, b", ["a", "b"])
     assert [each["revision"] for each in status["revisions"]] == ["0" * 64, present]
     assert status["revisions"][1]["usedBy"] == [{"pool": "ns.a", "slot": 1, "effectiveHeight": 9}]
+
+
+def test_what_stolen_edges_tell_stays_within_what_a_status_holds() -> None:
+    much = Sum(edges=1, connections=2**31 - 1, hashrate=10**30)
+    _, status = told(region(told=much), region("us", told=much))
+    assert status["connections"] == 2**31 - 1
+    _, found = node_status(NodeReport("a", height=2**70, error="gone\nERROR all is lost\x1b[2J"))
+    assert found["nodes"][0]["error"] == "gone ERROR all is lost [2J"

@@ -224,3 +224,28 @@ def test_another_credential_is_another_digest() -> None:
     other = config()
     user(other)["token"] = "another"
     assert read(config()).digest == read(config()).digest != read(other).digest
+
+
+@pytest.mark.parametrize(
+    "text",
+    [b"a: 2001-99-99", b"a: !!int b", b"a: !!bool b", b"a: !!timestamp b", b"a: !!float b"],
+)
+def test_values_that_yaml_can_not_make_are_refused(text: bytes) -> None:
+    with pytest.raises(BadKubeconfig):
+        read_kubeconfig(text)
+
+
+def test_a_token_that_only_looks_like_one_is_as_good_as_any() -> None:
+    payload = base64.urlsafe_b64encode(b"[" * 50_000).decode()
+    item = config()
+    user(item)["token"] = f"a.{payload}.c"
+    assert read(item).expires is None
+
+
+@pytest.mark.parametrize("login", ["admin:hidden@", ":hidden@"])
+def test_a_password_in_the_address_is_refused_and_not_shown(login: str) -> None:
+    item = config()
+    cluster(item)["server"] = f"https://{login}api.example.org:6443"
+    with pytest.raises(BadKubeconfig) as refused:
+        read(item)
+    assert "hidden" not in str(refused.value)
