@@ -1,6 +1,11 @@
 """The charts install on a real API server; what needs a container engine is checked by shape."""
 
+import base64
+import json
+import ssl
 import subprocess
+import urllib.error
+import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -9,8 +14,10 @@ import pytest
 import yaml
 
 from tests.e2e.bed import build
+from tests.e2e.bed.cluster import Cluster
 from tests.e2e.bed.quick import QuickBed
 from tests.e2e.bed.shell import CommandFailed
+from tests.support.operators import eventually
 
 pytestmark = [pytest.mark.full, pytest.mark.needs("cluster"), pytest.mark.timeout(180)]
 
@@ -119,6 +126,96 @@ def test_a_region_gives_the_hub_rights_in_its_namespaces_only(bed: QuickBed) -> 
         assert can("bind", "clusterroles.rbac.authorization.k8s.io/cluster-admin") == "no"
     finally:
         hub.helm("uninstall", "region", "-n", "members", "--wait")
+
+
+@pytest.mark.parametrize(
+    ("chart", "more"),
+    [(HUB, ("--set", "crds.enabled=false")), (REGION, ())],
+    ids=["hub", "region"],
+)
+def test_an_edge_writes_its_own_report_and_nothing_else(
+    bed: QuickBed, chart: Path, more: tuple[str, ...]
+) -> None:
+    hub, space = bed.hub, f"edges-{chart.name}"
+    hub.helm("install", "reports", str(chart), "-n", "reports", "--create-namespace",
+             "--set", f"namespaces={{{space}}}", *more)  # fmt: skip
+    try:
+        account = {"name": "a-eu-stratum", "namespace": space}
+        hub.apply({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": account})
+        hub.apply(edge_pod(account))
+        hub.apply(
+            {
+                "apiVersion": "v1",
+                "kind": "ConfigMap",
+                "metadata": {"name": "pithead-edge-status", "namespace": space},
+                "data": {"another": "told"},
+            }
+        )
+        hub.kubectl("-n", space, "create", "rolebinding", "edge", "--clusterrole=pithead-edge",
+                    f"--serviceaccount={space}:a-eu-stratum")  # fmt: skip
+        bound = ("--bound-object-kind=Pod", "--bound-object-name=a-1")
+        token = hub.kubectl("-n", space, "create", "token", "a-eu-stratum", *bound).strip()
+
+        def patch(body: dict[str, Any]) -> int:
+            return answer_to_patch(hub, space, token, body)
+
+        assert eventually("the policy", lambda: patch({"immutable": True}) == 422, 20)
+        assert patch({"data": {"a-1": "told"}}) == 200
+        assert patch({"data": {"a-1": "x" * 16385}}) == 422
+        assert patch({"data": {"another": "lies"}}) == 422
+        assert patch({"data": {"another": None}}) == 422
+        assert patch({"data": {"new": "lies"}}) == 422
+        assert patch({"binaryData": {"b": "AAAA"}}) == 422
+        for other in (
+            {"labels": {"a": "b"}},
+            {"annotations": {"a": "b"}},
+            {"finalizers": ["a.b/c"]},
+        ):
+            assert patch({"metadata": other}) == 422
+        assert patch({"data": {"a-1": None}}) == 200
+    finally:
+        hub.helm("uninstall", "reports", "-n", "reports", "--wait", "--no-hooks")
+
+
+def edge_pod(account: dict[str, str]) -> dict[str, Any]:
+    """A pod of an edge's account that nobody runs."""
+    container = {
+        "name": "edge",
+        "image": "none.test/edge:1",
+        "securityContext": {
+            "allowPrivilegeEscalation": False,
+            "runAsNonRoot": True,
+            "capabilities": {"drop": ["ALL"]},
+            "seccompProfile": {"type": "RuntimeDefault"},
+        },
+    }
+    return {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {"name": "a-1", "namespace": account["namespace"]},
+        "spec": {"serviceAccountName": account["name"], "containers": [container]},
+    }
+
+
+def answer_to_patch(hub: Cluster, space: str, token: str, body: dict[str, Any]) -> int:
+    """Status of the API server's answer to an edge's merge patch."""
+    cluster = yaml.safe_load(hub.kubeconfig.read_text())["clusters"][0]["cluster"]
+    authority = base64.b64decode(cluster["certificate-authority-data"])
+    request = urllib.request.Request(
+        f"{cluster['server']}/api/v1/namespaces/{space}/configmaps/pithead-edge-status",
+        data=json.dumps(body).encode(),
+        method="PATCH",
+        headers={
+            "Authorization": f"Bearer {token}",
+            "Content-Type": "application/merge-patch+json",
+        },
+    )
+    trust = ssl.create_default_context(cadata=authority.decode())
+    try:
+        with urllib.request.urlopen(request, context=trust, timeout=10) as answer:
+            return int(answer.status)
+    except urllib.error.HTTPError as refused:
+        return refused.code
 
 
 def test_kind_reads_its_configuration() -> None:

@@ -65,7 +65,8 @@ class Backing:
             secrets.token_urlsafe(12),
             address=self.host,
             port=POSTGRES_PORT,
-            allowed="192.168.64.0/18",
+            # It listens on the bridge alone.
+            allowed="0.0.0.0/0",
             options=dict(FAST, max_connections="200"),
         )
         self.node = Litecoind(

@@ -16,7 +16,7 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from tests.e2e.bed.addresses import API_PORT, REGIONS
+from tests.e2e.bed.addresses import API_PORT, HOST_NAMES, REGIONS
 from tests.e2e.bed.api import Api
 from tests.e2e.bed.assigner import Assignment, write_assignments
 from tests.e2e.bed.bed import Bed, RegionCluster
@@ -217,6 +217,7 @@ class KindBed(Bed):
         STATE.mkdir(parents=True)
         for cluster in self._clusters.values():
             cluster.kind.make()
+            self._name_host(cluster)
         self._start_assigner()
         return True
 
@@ -237,6 +238,20 @@ class KindBed(Bed):
     def healthy(self) -> bool:
         parts = self.components()
         return len(parts) == len(REGIONS) and all(parts.values()) and self.processes.alive(ASSIGNER)
+
+    def _name_host(self, cluster: KindCluster) -> None:
+        """Let the cluster's DNS answer for the servers beside the clusters."""
+        dns = "/api/v1/namespaces/kube-system/configmaps/coredns"
+        corefile = cluster.api.call(dns)["data"]["Corefile"]
+        anchor = "    kubernetes cluster.local"
+        lines = (f"{self.host} {' '.join(HOST_NAMES)}", "fallthrough")
+        hosts = "    hosts {\n" + "".join(f"        {line}\n" for line in lines) + "    }\n"
+        data = {"data": {"Corefile": corefile.replace(anchor, hosts + anchor, 1)}}
+        system = ("-n", "kube-system")
+        cluster.kubectl(
+            *("patch", "configmap", "coredns", *system, "--type=merge", "-p", json.dumps(data))
+        )
+        cluster.kubectl("rollout", "restart", "deployment/coredns", *system)
 
     def _start_assigner(self) -> None:
         free = list(_network().subnets(new_prefix=BALANCER_BITS))[-len(REGIONS) :]

@@ -240,10 +240,22 @@ class Stage:
 
     def url(self, region: str) -> str:
         """Where miners connect in a region: its Service's address, first listener without TLS."""
-        address = self.bed.clusters[region].balancer_address(self.edge(region), NAMESPACE, 60)
+        return f"stratum+tcp://{self._address(region)}:{self._port(tls=False)}"
+
+    def tls_address(self, region: str) -> tuple[str, int]:
+        """The same for the first listener with TLS."""
+        return self._address(region), self._port(tls=True)
+
+    def authority(self, region: str) -> Path:
+        """The certificate authority of a region's listeners."""
+        return self.backing.directory / "tls" / region / "ca.crt"
+
+    def _address(self, region: str) -> str:
+        return self.bed.clusters[region].balancer_address(self.edge(region), NAMESPACE, 60)
+
+    def _port(self, *, tls: bool) -> int:
         listeners = self._example("MiningPool")["spec"]["listeners"]
-        (port, *_) = [each["port"] for each in listeners if "tls" not in each]
-        return f"stratum+tcp://{address}:{port}"
+        return int(next(each["port"] for each in listeners if ("tls" in each) == tls))
 
     def mine(self, region: str, *, accounts: int = 2) -> Miners:
         """Start miners in a region, with accounts that no other region has."""
