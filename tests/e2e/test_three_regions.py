@@ -35,6 +35,8 @@ pytestmark = [
 ]
 
 FIRST_SHARE_S_MAX = 90
+AGAIN_S_MAX = 15
+"""Ten for the edge to accept again, and a pause of the slow miners of this test."""
 MATURITY = 100
 NOBODY = "rltc1qqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqnmxrc5"
 KINDS = (
@@ -134,18 +136,23 @@ def assert_all_credited(stage: Stage, answered: Counter[str], limit_s: float = 6
 
 
 def test_the_first_share_is_accepted_within_ninety_seconds_of_the_apply(
-    stage: Stage, mined: float
+    stage: Stage, mined: float, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    print(f"\nfrom apply to the first accepted share: {mined:.1f} s")
-    print(f"image: {stage.image.size / 1e6:.0f} MB unpacked")
+    with capsys.disabled():
+        print(f"\nfrom apply to the first accepted share: {mined:.1f} s")
+        print(f"image: {stage.image.size / 1e6:.0f} MB unpacked")
     assert mined <= FIRST_SHARE_S_MAX
     stage.wait_ready(60)
 
 
-def test_kubectl_get_shows_what_a_person_needs(stage: Stage, mined: float) -> None:
+def test_kubectl_get_shows_what_a_person_needs(
+    stage: Stage, mined: float, capsys: pytest.CaptureFixture[str]
+) -> None:
     stage.wait_ready(60)
     table = stage.hub.kubectl("get", "mp,ce,rws", "-n", NAMESPACE)
-    print("\n" + table)
+    with capsys.disabled():
+        print("\n" + table)
+    assert all(name in table for name in (stage.pool, stage.coin, "PPLNS"))
     pool = stage.look("miningpools", stage.pool)["status"]
     regions = {region["id"]: region for region in pool["regions"]}
     assert set(regions) == {"eu", "us", "asia"}
@@ -196,6 +203,7 @@ def test_shares_of_two_regions_are_in_one_window_exactly_once(stage: Stage, mine
     assert_all_credited(stage, stage.stop_mining())
 
 
+@pytest.mark.timeout(600)
 def test_a_found_block_is_paid_by_the_cronjob(stage: Stage, mined: float) -> None:
     stage.mine("eu").wait_accepted(5, 60)
     stage.mine("us").wait_accepted(5, 60)
@@ -212,16 +220,16 @@ def test_a_found_block_is_paid_by_the_cronjob(stage: Stage, mined: float) -> Non
     jobs = stage.hub.kubectl("get", "jobs", "-n", NAMESPACE, "-o", "name")
     assert cronjob in jobs
     generate(stage, 6)
+    # The first payout is of the first blocks, which not everybody had a share in.
+    accounts = {*stage.mine("eu").accounts, *stage.mine("us").accounts}
     until(
-        "the payout to be confirmed",
-        lambda: any(row["state"] == "buried" for row in sent()),
-        limit_s=150,
+        "every miner of both regions to be paid, buried in the chain",
+        lambda: accounts <= set(payments(stage, "buried")),
+        limit_s=280,
         every_s=1,
         diagnose=lambda: f"{sent()}\n{stage.diagnosis()}",
     )
-    accounts = {*stage.mine("eu").accounts, *stage.mine("us").accounts}
     buried = payments(stage, "buried")
-    assert accounts <= set(buried)
     seen = {login: on_node(stage, partial(received, address=login)) for login in buried}
     # Further payouts may be on their way meanwhile.
     all_of_them = payments(stage, "%")
@@ -326,7 +334,9 @@ def test_a_miner_connects_with_tls_and_its_region_s_own_certificate(
     assert answer["result"]
 
 
-def test_kafka_that_is_killed_is_told_and_loses_nothing(stage: Stage, mined: float) -> None:
+def test_kafka_that_is_killed_is_told_and_loses_nothing(
+    stage: Stage, mined: float, capsys: pytest.CaptureFixture[str]
+) -> None:
     stage.wait_ready(60)
     miners = stage.mine("us")
     miners.wait_accepted(3, 60)
@@ -343,7 +353,10 @@ def test_kafka_that_is_killed_is_told_and_loses_nothing(stage: Stage, mined: flo
     finally:
         stage.backing.kafka.start()
         asyncio.run(stage.backing.kafka.until_ready())
-    print(f"\naccepted again {miners.wait_accepted(3, 60):.1f} s after Kafka was back")
+    back = miners.wait_accepted(1, 60)
+    with capsys.disabled():
+        print(f"\naccepted again {back:.1f} s after Kafka was back")
+    assert back <= AGAIN_S_MAX
     stage.wait_ready(60)
     assert_all_credited(stage, stage.stop_mining())
 
