@@ -14,6 +14,7 @@ from typing import Any
 
 from pithead.config.places import RenderError
 from pithead.manifests import MiningPool
+from pithead_operator import metrics
 from pithead_operator.desired import names
 from pithead_operator.desired.edge import (
     edge_status_object,
@@ -165,9 +166,11 @@ class PoolReconciler:
         except TimeoutError:
             outcome.failed = Unreachable(member.name, "all requests", "they took too long")
         except Exception:
-            # Whatever one cluster answers, the pool's other regions are seen to.
+            # Whatever one cluster answers, and a slip of ours too: other regions are seen to.
+            metrics.RECONCILE_ERRORS.labels("pool", "Internal").inc()
             log.exception("%s in cluster %s", pool.pool_id, member.name or "hub")
-            outcome.failed = Unreachable(member.name, "a request", "the answer makes no sense")
+            what = "an answer could not be understood; the operator's log has the trace"
+            outcome.failed = Unreachable(member.name, "a request", what)
 
     async def _edge(
         self,
