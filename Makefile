@@ -16,10 +16,10 @@ help: ## Show this list
 
 # pip installs what the lock files name, hash by hash; the project itself is
 # linked into the environment, so an edit needs no new install.
-$(VENV)/run.stamp: requirements/run.txt requirements/build.txt pyproject.toml
+$(VENV)/run.stamp: requirements/embedded.txt requirements/build.txt pyproject.toml
 	$(PYTHON) tools/check_python.py
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/run.txt -r requirements/build.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/embedded.txt -r requirements/build.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
 	@touch $@
 

@@ -1,0 +1,98 @@
+"""Answers for the settings of an edge process."""
+
+from pithead.config.loading import Settings
+from pithead.config.shared import (
+    CoinSettings,
+    HealthSettings,
+    LogSettings,
+    ServeSettings,
+    SlotSettings,
+    TlsFiles,
+)
+
+
+class ListenerSettings(Settings, frozen=True, kw_only=True):
+    """One stratum port."""
+
+    name: str
+    host: str = "0.0.0.0"  # noqa: S104 - miners connect from anywhere
+    port: int
+    slot: int
+    start_weight: int
+    """Weight of a new connection's shares: expected hashes >> shift of the coin."""
+    min_weight: int
+    max_weight: int
+    tls: TlsFiles | None = None
+    """`ca` is not used: miners show no certificates."""
+
+
+class VardiffSettings(Settings, frozen=True, kw_only=True):
+    """How fast a connection should send shares."""
+
+    share_interval_ms: int = 5000
+    retarget_interval_ms: int = 60000
+    variance_percent: int = 40
+
+
+class LimitSettings(Settings, frozen=True, kw_only=True):
+    """Bounds that keep one miner from harming others."""
+
+    connections_max: int = 20000
+    line_bytes_max: int = 8192
+    subscribe_timeout_ms: int = 15000
+    """Time in which a connection must have subscribed and authorized."""
+    idle_timeout_ms: int = 900_000
+    garbage_lines_max: int = 3
+    """Unparseable lines after which a connection is closed."""
+    invalid_percent: int = 50
+    """Share of invalid submits, of the last `invalid_window`, that bans an address."""
+    invalid_window: int = 200
+    ban_ms: int = 600_000
+
+
+class DrainSettings(Settings, frozen=True, kw_only=True):
+    """How an edge lets its miners go before it ends; all zero: at once."""
+
+    linger_ms: int = 0
+    """Time in which it still takes in connections, so that load balancers see that it leaves."""
+    reconnect_ms: int = 0
+    """Time over which miners are asked to reconnect, in `slices` parts."""
+    slices: int = 10
+
+
+class ReportSettings(Settings, frozen=True, kw_only=True):
+    """The ConfigMap that an edge writes its state to, one key an edge."""
+
+    namespace: str
+    config_map: str
+    key: str
+    interval_ms: int = 15_000
+
+
+class StratumSettings(Settings, frozen=True, kw_only=True):
+    """One edge process."""
+
+    pool: str
+    """poolId."""
+    region: str
+    coin: CoinSettings
+    payout_script: str
+    """Hex script that every coinbase pays."""
+    listeners: tuple[ListenerSettings, ...]
+    slots: tuple[SlotSettings, ...]
+    vardiff: VardiffSettings = VardiffSettings()
+    limits: LimitSettings = LimitSettings()
+    log: LogSettings
+    partition: str = ""
+    """The partition of shares and blocks that this process owns; empty: the log chooses one
+    by the producer, which chunk files can not."""
+    serve: ServeSettings
+    drain: DrainSettings = DrainSettings()
+    report: ReportSettings | None = None
+    health: HealthSettings | None = None
+    batch_shares_max: int = 512
+    batch_delay_ms: int = 3
+
+    def __post_init__(self) -> None:
+        if self.log.directory is not None and not self.partition:
+            raise ValueError("an edge on a log of chunk files needs a `partition`")

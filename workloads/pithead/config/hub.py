@@ -1,0 +1,104 @@
+"""Answers for the settings of the services that hold the money, and of the built-in node."""
+
+from pathlib import Path
+
+from pithead.config.loading import Settings
+from pithead.config.shared import (
+    CoinSettings,
+    HealthSettings,
+    LogSettings,
+    PeerSettings,
+    ServeSettings,
+    SlotSettings,
+)
+
+
+class PoolSettings(Settings, frozen=True, kw_only=True):
+    """What hub services know of one pool."""
+
+    pool: str
+    name: str
+    coin: str
+    """CoinEndpoint name."""
+    regions: tuple[str, ...]
+    payout_script: str = ""
+    """Hex; needed by rewards to see the pool's outputs in a coinbase."""
+    slots: tuple[SlotSettings, ...] = ()
+
+
+class SharesSettings(Settings, frozen=True, kw_only=True):
+    """The share processor."""
+
+    database: str
+    """SQLAlchemy URL."""
+    serve: ServeSettings
+    log: LogSettings
+    pools: tuple[PoolSettings, ...]
+    coins: tuple[CoinSettings, ...]
+    health: HealthSettings | None = None
+
+
+class RewardsSettings(Settings, frozen=True, kw_only=True):
+    """Blocks, schemes and splits. Slots are rewards' own and empty in its pools."""
+
+    database: str
+    serve: ServeSettings
+    log: LogSettings
+    pools: tuple[PoolSettings, ...]
+    coins: tuple[CoinSettings, ...]
+    shares: PeerSettings
+    ledger: PeerSettings
+    health: HealthSettings | None = None
+    notice_blocks: int = 6
+    """Blocks between the tip and the height from which a changed revision counts."""
+
+
+class LedgerSettings(Settings, frozen=True, kw_only=True):
+    """The double-entry book."""
+
+    database: str
+    serve: ServeSettings
+    health: HealthSettings | None = None
+
+
+class PayoutPolicy(Settings, frozen=True, kw_only=True):
+    """When and what a coin's wallet pays. One policy per CoinEndpoint."""
+
+    coin: str
+    """CoinEndpoint name."""
+    interval_s: int
+    threshold: int
+    """Base units below which a balance waits."""
+    paused: bool = False
+    payments_max: int = 500
+    """Payees in one transaction."""
+    fee_rate: int = 10
+    """Base units per virtual byte of a payout transaction; the pool's fee book bears it."""
+    fee_book: str
+    """poolId whose fee book bears the network fee."""
+
+
+class PayoutsSettings(Settings, frozen=True, kw_only=True):
+    """Payout state machine and wallets."""
+
+    database: str
+    serve: ServeSettings
+    coins: tuple[CoinSettings, ...]
+    policies: tuple[PayoutPolicy, ...]
+    shares: PeerSettings
+    ledger: PeerSettings
+    health: HealthSettings | None = None
+
+
+class DevchainSettings(Settings, frozen=True, kw_only=True):
+    """The built-in regtest node."""
+
+    data_dir: Path
+    host: str = "127.0.0.1"
+    port: int
+    user: str
+    password: str
+    bits: int = 0x1F00FFFF
+    """Compact target of every block: 0x1f00ffff is one block in 2^16 hashes."""
+    coinbase_maturity: int = 10
+    socket: Path | None = None
