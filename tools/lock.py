@@ -30,9 +30,7 @@ def compile_lock(output: str, source: str, *arguments: str) -> None:
 
 if __name__ == "__main__":
     compile_lock("run.txt", "pyproject.toml")
-    compile_lock(
-        "embedded.txt", "pyproject.toml", "--extra=embedded", "-c", "requirements/run.txt"
-    )
+    compile_lock("embedded.txt", "pyproject.toml", "--extra=embedded", "-c", "requirements/run.txt")
     compile_lock("build.txt", "requirements/build.in", "-c", "requirements/run.txt")
     compile_lock(
         "dev.txt",

@@ -1,0 +1,70 @@
+"""`pithead shares`: the share processor and what people decide and ask of it."""
+
+import sys
+from pathlib import Path
+
+import click
+
+from pithead.cli.options import (
+    data_option,
+    epilog,
+    output_option,
+    service,
+    supervisor_option,
+)
+
+
+@click.group(
+    invoke_without_command=True,
+    epilog=epilog(
+        "pithead shares --config config/shares.json",
+        "pithead shares waiting --data /var/lib/pithead",
+        "pithead shares close PRODUCER --reason 'its machine is gone for good'",
+    ),
+)
+@click.option("--config", type=click.Path(dir_okay=False, path_type=Path), help="Settings.")
+@supervisor_option
+@click.pass_context
+def shares(context: click.Context, config: Path | None, supervisor: int | None) -> None:
+    """Turn the share log into exact cells: run the share processor, or decide what it waits for."""
+    if context.invoked_subcommand is not None:
+        return
+    if config is None:
+        raise click.UsageError("give --config FILE to run the service, or a subcommand")
+    from pithead.config import SharesSettings
+    from pithead.shares.service import run
+
+    service("shares", config, SharesSettings, run, supervisor=supervisor)
+
+
+@shares.command(epilog=epilog("pithead shares waiting --data /var/lib/pithead -o json"))
+@data_option
+@output_option
+def waiting(data: Path, output: str) -> None:
+    """List open producers, disputed segments, and records that could not be read."""
+    from pithead.up.decisions import print_waiting
+
+    sys.exit(print_waiting(data, as_json=output == "json"))
+
+
+@shares.command(epilog=epilog("pithead shares close PRODUCER --reason 'its machine is gone'"))
+@click.argument("producer")
+@click.option("--reason", required=True, help="Why nothing more is waited for; kept for audit.")
+@data_option
+def close(producer: str, reason: str, data: Path) -> None:
+    """Let heights be sealed without a producer; what still comes of it is late, not lost."""
+    from pithead.up.decisions import close_producer
+
+    sys.exit(close_producer(data, producer, reason))
+
+
+@shares.command(epilog=epilog("pithead shares decide 17 right --reason 'seen on two explorers'"))
+@click.argument("segment", type=click.IntRange(min=1))
+@click.argument("verdict", type=click.Choice(["right", "wrong"]))
+@click.option("--reason", required=True, help="How it is known; kept for audit.")
+@data_option
+def decide(segment: int, verdict: str, reason: str, data: Path) -> None:
+    """Decide a disputed segment: the shares of a right one earn, those of a wrong one never."""
+    from pithead.up.decisions import decide_segment
+
+    sys.exit(decide_segment(data, segment, reason, right=verdict == "right"))
