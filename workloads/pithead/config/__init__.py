@@ -13,16 +13,19 @@ from pithead.config.edge import (
     DrainSettings,
     LimitSettings,
     ListenerSettings,
+    RelaySettings,
     ReportSettings,
     StratumSettings,
     VardiffSettings,
 )
 from pithead.config.hub import (
     DevchainSettings,
+    IntakeSettings,
     LedgerSettings,
     PayoutPolicy,
     PayoutsSettings,
     PoolSettings,
+    RelayedRegion,
     RewardsSettings,
     SharesSettings,
 )
@@ -36,6 +39,7 @@ from pithead.config.loading import (
     to_json,
 )
 from pithead.config.shared import (
+    REGION_NAMES,
     UNIX,
     CoinSettings,
     HealthSettings,
@@ -47,6 +51,7 @@ from pithead.config.shared import (
     SlotSettings,
     TlsFiles,
     WalletSettings,
+    region_name,
     unix_address,
 )
 from pithead.config.wiring import (
@@ -61,11 +66,13 @@ from pithead.config.wiring import (
 )
 
 __all__ = [
+    "REGION_NAMES",
     "UNIX",
     "CoinSettings",
     "DevchainSettings",
     "DrainSettings",
     "HealthSettings",
+    "IntakeSettings",
     "KafkaSettings",
     "LedgerSettings",
     "LimitSettings",
@@ -77,6 +84,8 @@ __all__ = [
     "PeerSettings",
     "PoolRegistration",
     "PoolSettings",
+    "RelaySettings",
+    "RelayedRegion",
     "ReportSettings",
     "RewardsSettings",
     "SchemeRegistration",
@@ -98,6 +107,7 @@ __all__ = [
     "WireWalletSettings",
     "from_json",
     "load",
+    "region_name",
     "store",
     "to_json",
     "unix_address",

@@ -1,10 +1,11 @@
-"""Answers for the settings of an edge process."""
+"""Answers for the settings of a region's processes: edges, and the relay of its log."""
 
 from pithead.config.loading import Settings
 from pithead.config.shared import (
     CoinSettings,
     HealthSettings,
     LogSettings,
+    PeerSettings,
     ServeSettings,
     SlotSettings,
     TlsFiles,
@@ -96,3 +97,28 @@ class StratumSettings(Settings, frozen=True, kw_only=True):
     def __post_init__(self) -> None:
         if self.log.directory is not None and not self.partition:
             raise ValueError("an edge on a log of chunk files needs a `partition`")
+
+
+class RelaySettings(Settings, frozen=True, kw_only=True):
+    """The relay: pushes a region's log to the hub, one process for each log of a region.
+
+    It keeps nothing, so it needs no volume; a second one that runs for a while beside
+    it (a rollout) takes over. It only dials out: the region's log and `hub`.
+    """
+
+    region: str
+    """Immutable id of the region; every batch that is pushed bears it."""
+    pools: tuple[str, ...]
+    """poolIds whose topics of shares and blocks lie in this log. Each pool of a region has one
+    relay."""
+    log: LogSettings
+    """The region's log. The user in Kafka needs Describe, Read and Delete of these topics (Delete
+    is what DeleteRecords asks for) and writes nothing."""
+    hub: PeerSettings
+    """`IntakeSettings.serve` as it is reached from the region. With `tls` the certificate shown
+    bears `region_name(region)` as a DNS name and comes from the authority that the intake
+    trusts; `ca` is that of the hub's own certificate."""
+    bound_bytes: int = 0
+    """Bytes of one pool that the region's log may hold before edges refuse shares, for alerts at
+    half of it; 0: none is known."""
+    health: HealthSettings | None = None

@@ -26,6 +26,24 @@ class PoolSettings(Settings, frozen=True, kw_only=True):
     slots: tuple[SlotSettings, ...] = ()
 
 
+class RelayedRegion(Settings, frozen=True, kw_only=True):
+    """A region with a log of its own, whose records a relay pushes to the hub."""
+
+    region: str
+    pools: tuple[str, ...]
+    """poolIds that come this way. Seals of these wait for the region."""
+
+
+class IntakeSettings(Settings, frozen=True, kw_only=True):
+    """Where relays push to, and which; served by the share processor beside its own contract."""
+
+    serve: ServeSettings
+    """An address of its own, as regions may reach nothing else of the hub. Over TLS its `ca` is the
+    authority of the regions, and each client's certificate bears `region_name` of its region as a
+    DNS name. Without TLS (a unix socket, loopback) a relay is who it says."""
+    regions: tuple[RelayedRegion, ...]
+
+
 class SharesSettings(Settings, frozen=True, kw_only=True):
     """The share processor."""
 
@@ -36,6 +54,8 @@ class SharesSettings(Settings, frozen=True, kw_only=True):
     pools: tuple[PoolSettings, ...]
     coins: tuple[CoinSettings, ...]
     health: HealthSettings | None = None
+    intake: IntakeSettings | None = None
+    """None: all regions write the hub's log themselves."""
 
 
 class RewardsSettings(Settings, frozen=True, kw_only=True):

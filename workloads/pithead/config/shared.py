@@ -125,6 +125,14 @@ class SlotSettings(Settings, frozen=True, kw_only=True):
     effective_height: int
 
 
+REGION_NAMES = ".regions.pithead"
+
+
+def region_name(region: str) -> str:
+    """DNS name by which a certificate says that its owner is the relay of a region."""
+    return f"{region}{REGION_NAMES}"
+
+
 def unix_address(path: Path) -> str:
     """Address of a unix socket, as `ServeSettings` and `PeerSettings` have it."""
     return f"{UNIX}{path}"
