@@ -33,6 +33,7 @@ from tests.e2e.bed.cluster import Cluster
 from tests.e2e.bed.quick import QuickBed
 from tests.unit.manifests.samples import (
     Object,
+    analytics,
     database,
     endpoint,
     kafka,
@@ -179,6 +180,15 @@ BAD: list[tuple[Object, str, Any, str]] = [
     (WITH_STREAM, "spec.database.name", "A", "spec.database.name"),
     (WITH_STREAM, "spec.database.adminSecretRef", ..., "spec.database.adminSecretRef"),
     (WITH_STREAM, "spec.database.sslMode", "prefer", "spec.database.sslMode"),
+    (WITH_STREAM, "spec.stream.kafka.bytesMax", 1, "spec.stream.kafka.bytesMax"),
+    (pool(), "spec.stream.spool.bytesMax", 1, "spec.stream.spool.bytesMax"),
+    (pool(), "spec.stream.keepBytes", -1, "spec.stream.keepBytes"),
+    (pool(), "spec.stream.keepHours", -1, "spec.stream.keepHours"),
+    (pool(), "spec.regions.0.stream", {}, "spec.regions[0].stream.kafka"),
+    (pool(), "spec.relay.hostnames", ["localhost"], "spec.relay.hostnames[0]"),
+    (pool(analytics=analytics()), "spec.analytics.port", 0, "spec.analytics.port"),
+    (pool(analytics=analytics()), "spec.analytics.rawRetentionDays", 6, "rawRetentionDays"),
+    (pool(analytics=analytics()), "spec.analytics.rawRetentionDays", 31, "rawRetentionDays"),
     (pool(), "spec.drain.lingerSeconds", -1, "spec.drain.lingerSeconds"),
     (LITECOIN, "spec.coin", "Lite coin", "spec.coin"),
     (LITECOIN, "spec.network", ..., "spec.network"),

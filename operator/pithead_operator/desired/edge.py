@@ -16,7 +16,7 @@ import msgspec
 
 from pithead.config import StratumSettings, to_json
 from pithead.config.cluster import EDGE_STATUS
-from pithead.manifests.region import DNS_ANNOTATION
+from pithead.manifests.service_rules import annotations_of
 from pithead_operator.desired import names
 from pithead_operator.desired.inputs import EdgeInputs, HubInputs, Object, Replicas
 from pithead_operator.desired.names import EDGE_ROLE, edge_name
@@ -161,18 +161,13 @@ def _disruption_budget(inputs: EdgeInputs, name: str, labels: dict[str, str]) ->
 
 
 def _service(inputs: EdgeInputs, name: str, labels: dict[str, str]) -> Object:
-    region = inputs.region
-    annotations: dict[str, str] = {}
-    if region.hostnames:
-        annotations[DNS_ANNOTATION] = ",".join(region.hostnames)
-    annotations |= dict(sorted(region.service_annotations.items()))
     return new_object(
         "v1",
         "Service",
         inputs.hub.namespace,
         name,
         labels,
-        annotations,
+        annotations_of(inputs.region),
         spec={
             "type": "LoadBalancer",
             # Bans and limits need the miner's own address.

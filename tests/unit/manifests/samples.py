@@ -101,6 +101,27 @@ def database(**fields: Any) -> Object:
     } | fields
 
 
+def region_stream(**fields: Any) -> Object:
+    """A Kafka of a region's own, with a login for its relay."""
+    return {
+        "kafka": kafka(
+            bootstrapServers=["kafka.region.example.org:9092"],
+            credentialsSecretRef={"name": "region-kafka"},
+            partitions=4,
+        ),
+        "relayCredentialsSecretRef": {"name": "region-relay"},
+    } | fields
+
+
+def analytics(**fields: Any) -> Object:
+    """A ClickHouse server."""
+    return {
+        "host": "clickhouse.example.org",
+        "database": "pithead",
+        "credentialsSecretRef": {"name": "clickhouse"},
+    } | fields
+
+
 def text(*objects: Object) -> bytes:
     """The objects as one YAML file."""
     # Without copies, equal parts would be written as anchors and aliases.

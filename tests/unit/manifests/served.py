@@ -19,4 +19,7 @@ SECRETS = [
     served_secret("kafka", username="kafka", password="third"),
     served_secret("kafka-ca", **{"ca.crt": CERTIFICATE}),
     served_secret("postgres", username="admin", password="fourth"),
+    served_secret("region-kafka", username="edges", password="sixth"),
+    served_secret("region-relay", username="relay", password="seventh"),
+    served_secret("clickhouse", username="pithead", password="eighth"),
 ]

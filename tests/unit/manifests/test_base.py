@@ -14,7 +14,7 @@ from pithead.manifests.base import Metadata, Shape
 from pithead.manifests.changes import item_of, shape_of
 from pithead.manifests.crds import KINDS, crd
 from pithead.manifests.pool import DifficultyBounds
-from pithead.manifests.region import ANNOTATION_KEY, DNS_ANNOTATION
+from pithead.manifests.service_rules import ANNOTATION_KEY, DNS_ANNOTATION
 from tests.unit.manifests.samples import (
     endpoint,
     kafka,
@@ -23,6 +23,7 @@ from tests.unit.manifests.samples import (
     pool,
     problems,
     put,
+    region_stream,
     scheme,
     secret,
 )
@@ -115,6 +116,7 @@ BROKEN: dict[str, tuple[dict[str, Any], str]] = {
             "IPv6 address of this machine, such as 0.0.0.0 or 127.0.0.1"
         ),
     ),
+    "!has(self.serviceAnnotations) || "
     f"self.serviceAnnotations.all(k, k.matches('{ANNOTATION_KEY}'))": (
         pool(regions=[{"id": "eu", "serviceAnnotations": {"no key": "x"}}]),
         (
@@ -122,6 +124,7 @@ BROKEN: dict[str, tuple[dict[str, Any], str]] = {
             "annotation; expected one such as example.org/name"
         ),
     ),
+    "!has(self.serviceAnnotations) || "
     "self.serviceAnnotations.all(k, !k.startsWith('pithead.dev/'))": (
         pool(regions=[{"id": "eu", "serviceAnnotations": {"pithead.dev/x": "y"}}]),
         (
@@ -129,7 +132,8 @@ BROKEN: dict[str, tuple[dict[str, Any], str]] = {
             "under pithead.dev/ are set by the operator; remove it"
         ),
     ),
-    f"size(self.hostnames) == 0 || !('{DNS_ANNOTATION}' in self.serviceAnnotations)": (
+    "!has(self.hostnames) || size(self.hostnames) == 0 || !has(self.serviceAnnotations)"
+    f" || !('{DNS_ANNOTATION}' in self.serviceAnnotations)": (
         pool(
             regions=[
                 {
@@ -154,18 +158,24 @@ BROKEN: dict[str, tuple[dict[str, Any], str]] = {
             "begins; write it as two"
         ),
     ),
-    "!has(self.onLogOutage) || self.onLogOutage == 'reject'": (
-        pool(stream={"onLogOutage": "spool"}),
+    "!has(self.kafka) || !has(self.kafka.bytesMax) || "
+    "(has(self.keepBytes) && self.keepBytes < self.kafka.bytesMax)": (
+        pool(stream={"kafka": kafka(bytesMax=2**30), "keepBytes": 2**30}),
         (
-            "MiningPool/alpha: spec.stream.onLogOutage: spool comes with a later release; "
-            "expected reject"
+            "MiningPool/alpha: spec.stream.kafka.bytesMax: the bound would be reached by what was "
+            "read already; give stream.keepBytes, below it"
         ),
     ),
-    "!has(self.bytesMax)": (
-        pool(stream={"kafka": kafka(bytesMax=2**30)}),
+    "!has(self.stream.kafka) || self.regions.all(r, !has(r.stream) || "
+    "r.stream.kafka.partitions <= self.stream.kafka.partitions)": (
+        pool(
+            stream={"kafka": kafka(partitions=3)},
+            regions=[{"id": "eu"}, {"id": "us", "cluster": "us", "stream": region_stream()}],
+        ),
         (
-            "MiningPool/alpha: spec.stream.kafka.bytesMax: a bound in bytes comes with a later "
-            "release; remove it"
+            "MiningPool/alpha: spec.regions[1].stream.kafka.partitions: the region has more "
+            "partitions than spec.stream.kafka, and a record keeps its partition; raise the "
+            "latter first"
         ),
     ),
     "self.spec.regions.all(r, size(self.metadata.name) + size(r.id) <= 54)": (
@@ -211,6 +221,11 @@ KEPT = [
     pool(payouts={"threshold": 1, "schedule": "*/5 1-6/2,22 1,15 * 0-6"}),
     pool("a" * 40, regions=[{"id": "r" * 14}]),
     pool(regions=[{"id": "eu", "serviceAnnotations": {DNS_ANNOTATION: "eu.example.org"}}]),
+    pool(stream={"kafka": kafka(bytesMax=2**30), "keepBytes": 2**30 - 1, "keepHours": 0}),
+    pool(
+        stream={"kafka": kafka(partitions=4), "onLogOutage": "spool"},
+        regions=[{"id": "us", "stream": region_stream()}],
+    ),
     put(endpoint(), "metadata.name", "e" * 32),
     endpoint(coin="litecoin", nodes=[node()], wallet={"credentialsSecretRef": {"name": "wallet"}}),
 ]

@@ -14,6 +14,7 @@ from pithead.manifests.pool import MiningPool
 from pithead.manifests.reference import Row, rows
 from pithead.manifests.scheme import RewardScheme
 from tests.unit.manifests.samples import (
+    analytics,
     database,
     endpoint,
     kafka,
@@ -21,6 +22,7 @@ from tests.unit.manifests.samples import (
     node,
     pool,
     put,
+    region_stream,
     scheme,
 )
 
@@ -32,8 +34,10 @@ FULL: dict[str, dict[str, Any]] = {
         schemes=[{"name": "pplns"}, {"name": "other"}],
         defaultScheme="pplns",
         listeners=[listener(scheme="pplns", tls={"secretRef": {"name": "cert"}})],
-        stream={"kafka": kafka()},
+        regions=[{"id": "local", "stream": region_stream()}],
+        stream={"kafka": kafka(bytesMax=2**30), "keepBytes": 2**20},
         database=database(),
+        analytics=analytics(),
     ),
     "CoinEndpoint": endpoint(devchain={}, wallet={"credentialsSecretRef": {"name": "wallet"}}),
     "RewardScheme": scheme(),
@@ -69,7 +73,10 @@ CHANGED: dict[str, Any] = {
     "MiningPool spec.bans.invalidPercent": 7,
     "MiningPool spec.bans.submitsWindow": 70,
     "MiningPool spec.bans.durationSeconds": 7,
-    "MiningPool spec.regions[]": [{"id": "local"}, {"id": "us", "state": "Off"}],
+    "MiningPool spec.regions[]": [
+        {"id": "local", "stream": region_stream()},
+        {"id": "us", "state": "Off"},
+    ],
     "MiningPool spec.regions[].state": "Off",
     "MiningPool spec.regions[].cluster": "second",
     "MiningPool spec.regions[].replicas": 7,
@@ -86,6 +93,26 @@ CHANGED: dict[str, Any] = {
     "MiningPool spec.stream.kafka.credentialsSecretRef.name": "second",
     "MiningPool spec.stream.kafka.partitions": 9,
     "MiningPool spec.stream.kafka.replicas": 7,
+    "MiningPool spec.stream.kafka.bytesMax": 2**31,
+    "MiningPool spec.stream.onLogOutage": "spool",
+    "MiningPool spec.stream.spool.bytesMax": 2**31,
+    "MiningPool spec.stream.keepBytes": 2**21,
+    "MiningPool spec.stream.keepHours": 7,
+    "MiningPool spec.regions[].stream.kafka.bootstrapServers": ["kafka.example.org:9093"],
+    "MiningPool spec.regions[].stream.kafka.tls.caSecretRef.name": "second",
+    "MiningPool spec.regions[].stream.kafka.credentialsSecretRef.name": "second",
+    "MiningPool spec.regions[].stream.kafka.partitions": 6,
+    "MiningPool spec.regions[].stream.kafka.replicas": 7,
+    "MiningPool spec.regions[].stream.kafka.bytesMax": 2**31,
+    "MiningPool spec.regions[].stream.relayCredentialsSecretRef.name": "second",
+    "MiningPool spec.relay.hostnames": ["hub.example.org"],
+    "MiningPool spec.relay.serviceAnnotations": {"example.org/a": "b"},
+    "MiningPool spec.analytics.host": "second",
+    "MiningPool spec.analytics.port": 7,
+    "MiningPool spec.analytics.database": "second",
+    "MiningPool spec.analytics.credentialsSecretRef.name": "second",
+    "MiningPool spec.analytics.sslMode": "disable",
+    "MiningPool spec.analytics.rawRetentionDays": 7,
     "MiningPool spec.database.host": "second",
     "MiningPool spec.database.port": 7,
     "MiningPool spec.database.name": "second",
@@ -112,8 +139,6 @@ CHANGED: dict[str, Any] = {
 ALONE = {
     "CoinEndpoint spec.nodes[].role": "one node of another role breaks the rule on main nodes",
     "CoinEndpoint spec.wallet.kind": "one value is allowed",
-    "MiningPool spec.stream.onLogOutage": "one value is allowed",
-    "MiningPool spec.stream.kafka.bytesMax": "no value is allowed",
     "RewardScheme spec.method": "one value is allowed",
     "RewardScheme spec.pplns.window.weight": "it excludes networkFactor",
 }
@@ -197,14 +222,16 @@ def test_keyed_lists_are_compared_by_key() -> None:
 @pytest.mark.parametrize(
     ("path", "change"),
     [
+        ("spec.analytics", Change.LIVE),
         ("spec.database", Change.LIVE),
+        ("spec.regions.0.stream", Change.IMMUTABLE),
         ("spec.stream.kafka", Change.ROLLING),
         ("spec.stream.kafka.tls", Change.ROLLING),
         ("spec.listeners.0.tls", Change.ROLLING),
     ],
 )
 def test_structure_that_comes_or_goes_is_one_change(path: str, change: Change) -> None:
-    there = FULL["MiningPool"]
+    there = put(FULL["MiningPool"], "spec.stream.kafka.bytesMax", ...)
     gone = put(there, path, ...)
     for old, new in ((there, gone), (gone, there)):
         (found,) = changes(spec(old), spec(new))

@@ -7,12 +7,14 @@ import pytest
 from pithead.manifests import check_hubs, claim_of, manifests_from_objects
 from tests.unit.manifests.samples import (
     Object,
+    analytics,
     database,
     endpoint,
     kafka,
     node,
     pool,
     put,
+    region_stream,
     scheme,
 )
 from tests.unit.manifests.served import SECRETS, served_secret
@@ -235,6 +237,76 @@ CASES: dict[str, Case] = {
             )
         ],
     ),
+    "a relayed region and analytics": (
+        [
+            hub(regions=[{"id": "us", "cluster": "us", "stream": region_stream()}],
+                analytics=analytics()),
+            coin(),
+            scheme(),
+        ],
+        SECRETS,
+        [],
+    ),
+    "Secrets of a region's Kafka and of ClickHouse": (
+        [
+            hub(regions=[{"id": "eu"}, {"id": "us", "stream": region_stream()}],
+                analytics=analytics()),
+            coin(),
+            scheme(),
+        ],
+        [
+            each
+            for each in SECRETS
+            if each["metadata"]["name"] not in ("region-kafka", "region-relay", "clickhouse")
+        ],
+        [
+            f"MiningPool/alpha: spec.{path}.name: there is no Secret {name} in namespace default; "
+            "create it with username and password"
+            for path, name in (
+                ("regions[1].stream.kafka.credentialsSecretRef", "region-kafka"),
+                ("regions[1].stream.relayCredentialsSecretRef", "region-relay"),
+                ("analytics.credentialsSecretRef", "clickhouse"),
+            )
+        ],
+    ),
+    "addresses of the pod in a region's Kafka and ClickHouse": (
+        [
+            hub(
+                regions=[
+                    {
+                        "id": "us",
+                        "stream": {"kafka": kafka(bootstrapServers=["localhost:9092"])},
+                    }
+                ],
+                analytics=analytics(host="127.0.0.1"),
+            ),
+            coin(),
+            scheme(),
+        ],
+        SECRETS,
+        [
+            f"MiningPool/alpha: spec.{path} is the pod itself; expected an address that pods of "
+            "the cluster reach"
+            for path in (
+                "regions[0].stream.kafka.bootstrapServers[0]: localhost:9092",
+                "analytics.host: 127.0.0.1",
+            )
+        ],
+    ),
+    "another ClickHouse, another door for relays": (
+        [
+            hub(analytics=analytics()),
+            hub("beta", relay={"hostnames": ["hub.example.org"]}),
+            coin(),
+            scheme(),
+        ],
+        SECRETS,
+        [
+            f"MiningPool/beta: spec.{path}: differs from that of MiningPool/alpha; the pools of a "
+            f"namespace share one {what}: give the same, or use another namespace"
+            for path, what in (("analytics", "analytics"), ("relay.hostnames", "relay"))
+        ],
+    ),
     "a pool without Kafka is nobody's measure": (
         [hub("aaa", stream={}), hub("beta"), coin(), scheme()],
         SECRETS,
@@ -401,13 +473,24 @@ OTHER = served_secret("other", username="else", password="fifth")
             ("MiningPool/alpha", "spec.stream.kafka.credentialsSecretRef.name"),
         ),
         (
+            [hub(regions=[{"id": "us", "stream": region_stream(
+                relayCredentialsSecretRef={"name": "wallet"})}]), coin(), scheme()],
+            SECRETS,
+            ("MiningPool/alpha", "spec.regions[0].stream.relayCredentialsSecretRef.name"),
+        ),
+        (
+            [hub(analytics=analytics(credentialsSecretRef={"name": "kafka"})), coin(), scheme()],
+            SECRETS,
+            ("MiningPool/alpha", "spec.stream.kafka.credentialsSecretRef.name"),
+        ),
+        (
             [hub(database=database(adminSecretRef={"name": "rpc"})), coin(), scheme()],
             SECRETS,
             ("MiningPool/alpha", "spec.database.adminSecretRef.name"),
         ),
     ],
     ids=["wallet as node", "node as wallet", "same texts", "admin as Kafka", "wallet as Kafka",
-         "node as admin"],
+         "wallet as relay", "ClickHouse as Kafka", "node as admin"],
 )  # fmt: skip
 def test_no_login_that_spends_or_owns_the_books_goes_to_regions(
     objects: list[Object], secrets: list[Object], told: tuple[str, str]

@@ -25,6 +25,7 @@ KEYWORDS = {
 
 CEL_FORMS = (
     r"self == oldSelf",
+    r"has\(self\.(\w+)\) == has\(oldSelf\.\1\)",
     (
         r"has\(self\.(\w+)\) == has\(oldSelf\.\1\)"
         r" && \(!has\(self\.\1\) \|\| self\.\1 == oldSelf\.\1\)"
@@ -143,7 +144,7 @@ def test_rules_name_fields_that_exist(kind: type[Any]) -> None:
                 assert used in node["properties"]
 
 
-def test_rules_on_changes_have_one_of_four_forms() -> None:
+def test_rules_on_changes_have_one_of_five_forms() -> None:
     for kind in KINDS:
         for rule in crd_rules(crd(kind)):
             if "oldSelf" in rule["rule"]:

@@ -68,7 +68,7 @@ CASES: list[tuple[str, Any, str]] = [
         (
             "spec.pool_id: is not a field here; did you mean poolId? expected one of poolId, "
             "coinEndpointRef, schemes, defaultScheme, listeners, vardiff, limits, bans, regions, "
-            "payouts, stream, database, drain"
+            "payouts, stream, database, analytics, relay, drain"
         ),
     ),
     (
@@ -77,7 +77,7 @@ CASES: list[tuple[str, Any, str]] = [
         (
             "spec.zzz: is not a field here; expected one of poolId, coinEndpointRef, schemes, "
             "defaultScheme, listeners, vardiff, limits, bans, regions, payouts, stream, database, "
-            "drain"
+            "analytics, relay, drain"
         ),
     ),
     (

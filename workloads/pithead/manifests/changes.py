@@ -81,7 +81,7 @@ def _changes(old: Shape, new: Shape, path: Path) -> Iterator[FieldChange]:
         shape = shape_of(field)
         if mark is not None and item is not None and item.LIST_KEY:
             yield from _list_changes(before, after, here, mark, item.LIST_KEY)
-        elif shape is not None and before and after and _has_marks(shape):
+        elif shape is not None and before and after and has_marks(shape):
             yield from _changes(before, after, here)
         elif mark is not None:
             lowered = only_grows(field) and after < before
@@ -93,7 +93,8 @@ def _changes(old: Shape, new: Shape, path: Path) -> Iterator[FieldChange]:
             yield from _changes(before or shape(), after or shape(), here)
 
 
-def _has_marks(shape: type[Shape]) -> bool:
+def has_marks(shape: type[Shape]) -> bool:
+    """Whether fields of a structure are marked themselves."""
     return any(change_of(field) for field in shape.model_fields.values())
 
 

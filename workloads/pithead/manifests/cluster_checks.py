@@ -13,12 +13,13 @@ from dataclasses import dataclass
 from itertools import chain
 from urllib.parse import urlsplit
 
+from pithead.manifests.backing import Kafka
 from pithead.manifests.base import Path, SecretReference, Shape
 from pithead.manifests.checks import CONFLICT, check_common
 from pithead.manifests.endpoint import CoinEndpoint
 from pithead.manifests.errors import Problem
 from pithead.manifests.objects import Located, Objects
-from pithead.manifests.pool import MiningPool
+from pithead.manifests.pool import MiningPool, MiningPoolSpec
 
 SECRET_MISSING = "SecretMissing"  # noqa: S105 - a reason, not a secret
 """Reason of a problem: a Secret, or a key of it, is not there."""
@@ -66,21 +67,34 @@ def check_cluster(objects: Objects) -> list[Problem]:
 def secret_uses(objects: Objects) -> Iterator[SecretUse]:
     """Every Secret of the hub that an object refers to."""
     for endpoint in objects.endpoints:
-        spec = endpoint.value.spec
-        for index, node in enumerate(spec.nodes):
+        coin = endpoint.value.spec
+        for index, node in enumerate(coin.nodes):
             yield _use(endpoint, ("nodes", index), node.credentials_secret_ref, USER)
-        if spec.wallet.credentials_secret_ref is not None:
-            yield _use(endpoint, ("wallet",), spec.wallet.credentials_secret_ref, USER)
+        if coin.wallet.credentials_secret_ref is not None:
+            yield _use(endpoint, ("wallet",), coin.wallet.credentials_secret_ref, USER)
     for pool in objects.pools:
-        kafka, database = pool.value.spec.stream.kafka, pool.value.spec.database
-        at: Path = ("stream", "kafka")
-        if kafka is not None and kafka.credentials_secret_ref is not None:
-            yield _use(pool, at, kafka.credentials_secret_ref, USER)
-        if kafka is not None and kafka.tls is not None and kafka.tls.ca_secret_ref is not None:
-            ca = kafka.tls.ca_secret_ref
-            yield _use(pool, (*at, "tls"), ca, ("ca.crt",), "caSecretRef")
-        if database is not None:
-            yield _use(pool, ("database",), database.admin_secret_ref, USER, "adminSecretRef")
+        spec = pool.value.spec
+        if spec.stream.kafka is not None:
+            yield from _kafka_uses(pool, spec.stream.kafka, ("stream", "kafka"))
+        for index, region in enumerate(spec.regions):
+            if region.stream is None:
+                continue
+            at: Path = ("regions", index, "stream")
+            yield from _kafka_uses(pool, region.stream.kafka, (*at, "kafka"))
+            if (relay := region.stream.relay_credentials_secret_ref) is not None:
+                yield _use(pool, at, relay, USER, "relayCredentialsSecretRef")
+        if spec.database is not None:
+            admin = spec.database.admin_secret_ref
+            yield _use(pool, ("database",), admin, USER, "adminSecretRef")
+        if spec.analytics is not None:
+            yield _use(pool, ("analytics",), spec.analytics.credentials_secret_ref, USER)
+
+
+def _kafka_uses(pool: Located[MiningPool], kafka: Kafka, at: Path) -> Iterator[SecretUse]:
+    if kafka.credentials_secret_ref is not None:
+        yield _use(pool, at, kafka.credentials_secret_ref, USER)
+    if kafka.tls is not None and kafka.tls.ca_secret_ref is not None:
+        yield _use(pool, (*at, "tls"), kafka.tls.ca_secret_ref, ("ca.crt",), "caSecretRef")
 
 
 def _use(
@@ -117,10 +131,13 @@ def _pool(each: Located[MiningPool]) -> Iterator[Problem]:
         where: Path = ("spec", "stream", "kafka")
         yield each.problem(where, "is missing; in a cluster shares go through Kafka")
     else:
-        for index, server in enumerate(kafka.bootstrap_servers):
-            if _is_loopback(urlsplit(f"//{server}").hostname):
-                where = ("spec", "stream", "kafka", "bootstrapServers", index)
-                yield each.problem(where, _loopback(server))
+        yield from _brokers(each, kafka, ("spec", "stream", "kafka"))
+    for index, region in enumerate(spec.regions):
+        if region.stream is not None:
+            where = ("spec", "regions", index, "stream", "kafka")
+            yield from _brokers(each, region.stream.kafka, where)
+    if spec.analytics is not None and _is_loopback(spec.analytics.host):
+        yield each.problem(("spec", "analytics", "host"), _loopback(spec.analytics.host))
     if spec.database is None:
         where = ("spec", "database")
         yield each.problem(where, "is missing; in a cluster the hub keeps its books in PostgreSQL")
@@ -135,6 +152,12 @@ def _pool(each: Located[MiningPool]) -> Iterator[Problem]:
         )
 
 
+def _brokers(each: Located[MiningPool], kafka: Kafka, at: Path) -> Iterator[Problem]:
+    for index, server in enumerate(kafka.bootstrap_servers):
+        if _is_loopback(urlsplit(f"//{server}").hostname):
+            yield each.problem((*at, "bootstrapServers", index), _loopback(server))
+
+
 def _is_loopback(host: str | None) -> bool:
     return host is not None and (host in ("localhost", "::1") or host.startswith("127."))
 
@@ -144,14 +167,14 @@ def _loopback(shown: str) -> str:
 
 
 def _shared(objects: Objects) -> Iterator[Problem]:
-    """Pools of one namespace have one hub, so one Kafka and one database.
+    """Pools of one namespace have one hub, so one Kafka, database, ClickHouse and door for relays.
 
     A pool without either has a problem of its own and is nobody's measure.
     """
     complete = [each for each in objects.pools if _has_both(each.value)]
     for each in complete[1:]:
         first = complete[0]
-        for name in ("stream", "database"):
+        for name in ("stream", "database", "analytics", "relay"):
             ours: Shape | None = getattr(each.value.spec, name)
             theirs: Shape | None = getattr(first.value.spec, name)
             for path in _differences(ours, theirs, (name,)):
@@ -274,22 +297,28 @@ def _other_wallets(endpoints: list[Located[CoinEndpoint]], secrets: Texts) -> It
 
 
 def _sent_out(objects: Objects, secrets: Texts) -> Iterator[Problem]:
-    """Find pools whose edges would be given the database's administrator or the wallet's login."""
+    """Find pools whose regions would be given a login that spends or holds what the hub knows."""
     endpoints = {each.name: each.value.spec for each in objects.endpoints}
     for pool in objects.pools:
         spec = pool.value.spec
         endpoint = endpoints.get(spec.coin_endpoint_ref.name)
+        kept = [
+            (endpoint.wallet.credentials_secret_ref if endpoint is not None else None, "the wallet")
+        ]
+        if spec.database is not None:
+            kept.append((spec.database.admin_secret_ref, "the database's administrator"))
+        if spec.analytics is not None:
+            kept.append((spec.analytics.credentials_secret_ref, "the hub's ClickHouse"))
+        for login, at, what in _dialled_by_regions(spec):
+            for other, whose in kept:
+                if _same_login(login, other, secrets):
+                    yield pool.problem(
+                        ("spec", *at, "name"),
+                        f"it is the login of {whose} too, and what {what} is dialled with goes to "
+                        f"every region; give {what} a user of its own",
+                        CONFLICT,
+                    )
         admin = spec.database.admin_secret_ref if spec.database is not None else None
-        kafka = spec.stream.kafka.credentials_secret_ref if spec.stream.kafka is not None else None
-        wallet = endpoint.wallet.credentials_secret_ref if endpoint is not None else None
-        for kept, whose in ((admin, "the database's administrator"), (wallet, "the wallet")):
-            if _same_login(kafka, kept, secrets):
-                yield pool.problem(
-                    ("spec", "stream", "kafka", "credentialsSecretRef", "name"),
-                    f"it is the login of {whose} too, and what Kafka is dialled with goes to every "
-                    "region; give Kafka a user of its own",
-                    CONFLICT,
-                )
         for node in endpoint.nodes if endpoint is not None else ():
             if _same_login(node.credentials_secret_ref, admin, secrets):
                 yield pool.problem(
@@ -298,6 +327,20 @@ def _sent_out(objects: Objects, secrets: Texts) -> Iterator[Problem]:
                     "the database's administrator a login of its own",
                     CONFLICT,
                 )
+
+
+def _dialled_by_regions(
+    spec: MiningPoolSpec,
+) -> Iterator[tuple[SecretReference | None, Path, str]]:
+    """Logins of Kafka that go out to regions, where they are named, and for what."""
+    field = "credentialsSecretRef"
+    if spec.stream.kafka is not None:
+        yield spec.stream.kafka.credentials_secret_ref, ("stream", "kafka", field), "Kafka"
+    for index, region in enumerate(spec.regions):
+        if (own := region.stream) is not None:
+            at: Path = ("regions", index, "stream")
+            yield own.kafka.credentials_secret_ref, (*at, "kafka", field), "Kafka"
+            yield own.relay_credentials_secret_ref, (*at, "relayCredentialsSecretRef"), "Kafka"
 
 
 def _same_login(one: SecretReference | None, other: SecretReference | None, secrets: Texts) -> bool:

@@ -26,11 +26,17 @@ NODES_HEALTHY = "NodesHealthy"
 WALLET_READY = "WalletReady"
 """Of a CoinEndpoint: the wallet is there and has given its script."""
 STREAM_READY = "StreamReady"
-"""Of a MiningPool: topics are there, and edges can write to them."""
+"""Of a MiningPool: topics are there, edges can write to them, and relays bring them on."""
 PAYOUTS_READY = "PayoutsReady"
 """Of a MiningPool: the last payout run did what it was to do."""
+ANALYTICS_READY = "AnalyticsReady"
+"""Of a MiningPool with analytics: shares arrive in ClickHouse, and charts can be asked for."""
 REACHABLE = "Reachable"
 """Of a region: the API server of its cluster answers."""
+DEGRADED = "Degraded"
+"""Of a region: shares wait in spools of its edges, so its pods are left alone."""
+RELAYED = "Relayed"
+"""Of a region with a stream of its own: its relay brings shares to the hub."""
 
 MESSAGE_LENGTH_MAX = 1024
 

@@ -13,7 +13,7 @@ from typing import Any
 import yaml
 
 from pithead.manifests.base import GROUP, VERSION, Shape
-from pithead.manifests.changes import change_of, item_of, only_grows, shape_of
+from pithead.manifests.changes import change_of, has_marks, item_of, only_grows, shape_of
 from pithead.manifests.conditions import READY, SYNCED, WALLET_READY
 from pithead.manifests.endpoint import CoinEndpoint
 from pithead.manifests.fields import ALLOWED, Change
@@ -174,14 +174,7 @@ def _object(shape: type[Shape], raw: dict[str, Any], definitions: dict[str, Any]
                     {"rule": "self == oldSelf", "message": f"{alias} is immutable"}
                 ]
             else:
-                rules.append(
-                    {
-                        "rule": f"has(self.{alias}) == has(oldSelf.{alias})"
-                        f" && (!has(self.{alias}) || self.{alias} == oldSelf.{alias})",
-                        "message": f"{alias} is immutable",
-                        "fieldPath": f".{alias}",
-                    }
-                )
+                rules.append(_rule_of_optional(alias, inner))
         properties[alias] = node
     schema: dict[str, Any] = {"type": "object", "description": inspect.getdoc(shape) or ""}
     if required:
@@ -190,6 +183,17 @@ def _object(shape: type[Shape], raw: dict[str, Any], definitions: dict[str, Any]
     if rules:
         schema["x-kubernetes-validations"] = rules
     return schema
+
+
+def _rule_of_optional(alias: str, inner: type[Shape] | None) -> dict[str, str]:
+    """Keep an immutable field as it is, or as absent as it is.
+
+    A structure whose fields have marks of their own is kept in being only.
+    """
+    rule = f"has(self.{alias}) == has(oldSelf.{alias})"
+    if inner is None or not has_marks(inner):
+        rule += f" && (!has(self.{alias}) || self.{alias} == oldSelf.{alias})"
+    return {"rule": rule, "message": f"{alias} is immutable", "fieldPath": f".{alias}"}
 
 
 def _rules_of_absent(alias: str, node: dict[str, Any]) -> list[dict[str, str]]:

@@ -7,7 +7,7 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import Field, Strict
 
 from pithead.manifests.amounts import difficulty
-from pithead.manifests.backing import Database, Drain, Stream
+from pithead.manifests.backing import Analytics, Database, Drain, Relay, Stream
 from pithead.manifests.base import (
     API_VERSION,
     Metadata,
@@ -204,7 +204,7 @@ class Payouts(Shape):
 class MiningPoolSpec(Shape):
     """What is wanted of a pool."""
 
-    LATER = frozenset({"auxEndpointRefs", "autoscaling", "analytics"})
+    LATER = frozenset({"auxEndpointRefs", "autoscaling"})
 
     pool_id: Annotated[PoolId | None, Change.IMMUTABLE] = None
     """Id that log, cells and ledger carry; when absent, namespace.name."""
@@ -232,6 +232,10 @@ class MiningPoolSpec(Shape):
     """Where edges write shares and blocks."""
     database: Annotated[Database | None, Change.LIVE, Runtime.CLUSTER] = None
     """The PostgreSQL of the hub; required in a cluster."""
+    analytics: Annotated[Analytics | None, Change.LIVE, Runtime.CLUSTER] = None
+    """The ClickHouse of the hub; absent: no charts in a cluster. `pithead up` has its own."""
+    relay: Annotated[Relay, Runtime.CLUSTER] = Field(default_factory=Relay)
+    """How relays reach the hub. Pools of one namespace share it, so theirs are equal."""
     drain: Annotated[Drain, Runtime.CLUSTER] = Field(default_factory=Drain)
     """How an edge that is to stop lets go of its miners."""
 
@@ -277,6 +281,14 @@ class MiningPoolSpec(Shape):
             if listener.name in RESERVED_LISTENERS:
                 yield ("listeners", index, "name")
 
+    @staticmethod
+    def _partitions_beyond(spec: "MiningPoolSpec") -> Iterator[Path]:
+        kafka = spec.stream.kafka
+        for index, region in enumerate(spec.regions):
+            own = region.stream
+            if own is not None and kafka is not None and own.kafka.partitions > kafka.partitions:
+                yield ("regions", index, "stream", "kafka", "partitions")
+
     RULES: ClassVar[tuple[Rule, ...]] = (
         Rule(
             "has(self.defaultScheme) || size(self.schemes) == 1",
@@ -314,6 +326,14 @@ class MiningPoolSpec(Shape):
             "listeners",
             _listener_reserved,
         ),
+        Rule(
+            "!has(self.stream.kafka) || self.regions.all(r, !has(r.stream) || "
+            "r.stream.kafka.partitions <= self.stream.kafka.partitions)",
+            "the region has more partitions than spec.stream.kafka, and a record keeps its "
+            "partition; raise the latter first",
+            "regions",
+            _partitions_beyond,
+        ),
     )
 
 
@@ -333,7 +353,7 @@ class MiningPoolStatus(Shape):
     regions: Annotated[tuple[RegionStatus, ...], Field(max_length=32)] = ()
     """What was last seen of each region."""
     conditions: Conditions = ()
-    """Ready, Reconciling, Stalled, StreamReady, PayoutsReady."""
+    """Ready, Reconciling, Stalled, StreamReady, PayoutsReady, and AnalyticsReady with analytics."""
 
 
 class MiningPool(Shape):

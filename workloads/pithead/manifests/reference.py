@@ -76,12 +76,16 @@ The annotation `pithead.dev/demo-miners` of a MiningPool lists hashes per second
 | `CoinEndpoint` `spec.wallet.credentialsSecretRef` | `username`, `password` | `Opaque` |
 | `MiningPool` `spec.stream.kafka.credentialsSecretRef` | `username`, `password` | `Opaque` |
 | `MiningPool` `spec.stream.kafka.tls.caSecretRef` | `ca.crt` | `Opaque` |
+| `MiningPool` `spec.regions[].stream`: `relayCredentialsSecretRef` and the two of its `kafka` \
+| as above | `Opaque` |
 | `MiningPool` `spec.database.adminSecretRef` | `username`, `password` | `Opaque` |
+| `MiningPool` `spec.analytics.credentialsSecretRef` | `username`, `password` | `Opaque` |
 | `MiningPool` `spec.listeners[].tls.secretRef` | `tls.crt`, `tls.key` | `kubernetes.io/tls` |
 
 All but the last are read in the namespace of the pool, on the hub. Those of nodes and of Kafka are
-copied to the regions; those of wallets and of the database never leave the hub. The last lives in
-the namespace of the same name in each region, so that each region has a certificate of its own.
+copied to the regions, to each those of the Kafka that its edges write to; those of wallets, of the
+database and of ClickHouse never leave the hub. The last lives in the namespace of the same name in
+each region, so that each region has a certificate of its own.
 `pithead up` reads those of nodes, as `stringData` or `data`. Values never appear in errors.
 
 ## On one machine
@@ -97,7 +101,8 @@ The operator adds what a cluster needs. An object that breaks one of these is `S
 message that says what to do, and the others go on:
 
 - A pool has `stream.kafka` and `database`. Pools of one namespace share one hub, so theirs are
-  equal; of two that differ, the younger one is wrong. No two namespaces share a database.
+  equal, and so are `analytics` and `relay`; of two that differ, the younger one is wrong. No two
+  namespaces share a database.
 - A CoinEndpoint has nodes, and a wallet with a user that no node has: the users of nodes go to
   every region, and what can be taken there must not spend.
 - Every Secret on the hub is there with its keys. Addresses are not those of the pod itself.

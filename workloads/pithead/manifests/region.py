@@ -1,12 +1,11 @@
 """Answers for regions of a MiningPool: where edges run, and what was last seen of them."""
 
-import re
-from collections.abc import Iterator
 from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, Strict
 
-from pithead.manifests.base import GROUP, Path, Rule, Shape
+from pithead.manifests.backing import RegionStream
+from pithead.manifests.base import Rule, Shape
 from pithead.manifests.conditions import Conditions
 from pithead.manifests.fields import (
     AnnotationValue,
@@ -19,11 +18,7 @@ from pithead.manifests.fields import (
     ShortText,
     Switch,
 )
-
-DNS_ANNOTATION = "external-dns.alpha.kubernetes.io/hostname"
-"""The annotation that hostnames become on the region's Service."""
-ANNOTATION_KEY = "^([a-z0-9][a-z0-9.-]{0,252}/)?[A-Za-z0-9]([A-Za-z0-9_.-]{0,61}[A-Za-z0-9])?$"
-"""As the API server of the region wants it on a Service."""
+from pithead.manifests.service_rules import service_rules
 
 
 class Region(Shape):
@@ -51,43 +46,12 @@ class Region(Shape):
     ] = {}  # noqa: RUF012 - pydantic copies it
     """Annotations of the region's Service, for load balancers and DNS."""
 
-    @staticmethod
-    def _bad_key(region: "Region") -> Iterator[Path]:
-        for key in region.service_annotations:
-            if not re.fullmatch(ANNOTATION_KEY, key):
-                yield ("serviceAnnotations", key)
+    stream: Annotated[RegionStream | None, Change.IMMUTABLE, Runtime.CLUSTER] = None
+    """A Kafka of the region's own, which a relay empties into the hub's; absent: edges write to
+    the hub's. It stays what it was: to change it, add a region with another id, let this one be
+    Off until its relay has brought everything, and remove it."""
 
-    @staticmethod
-    def _own_key(region: "Region") -> Iterator[Path]:
-        for key in region.service_annotations:
-            if key.startswith(f"{GROUP}/"):
-                yield ("serviceAnnotations", key)
-
-    @staticmethod
-    def _hostnames_twice(region: "Region") -> Iterator[Path]:
-        if region.hostnames and DNS_ANNOTATION in region.service_annotations:
-            yield ("hostnames",)
-
-    RULES: ClassVar[tuple[Rule, ...]] = (
-        Rule(
-            f"self.serviceAnnotations.all(k, k.matches('{ANNOTATION_KEY}'))",
-            "this is no key of an annotation; expected one such as example.org/name",
-            "serviceAnnotations",
-            _bad_key,
-        ),
-        Rule(
-            f"self.serviceAnnotations.all(k, !k.startsWith('{GROUP}/'))",
-            f"annotations under {GROUP}/ are set by the operator; remove it",
-            "serviceAnnotations",
-            _own_key,
-        ),
-        Rule(
-            f"size(self.hostnames) == 0 || !('{DNS_ANNOTATION}' in self.serviceAnnotations)",
-            f"hostnames and the annotation {DNS_ANNOTATION} say the same; give one of them",
-            "hostnames",
-            _hostnames_twice,
-        ),
-    )
+    RULES: ClassVar[tuple[Rule, ...]] = service_rules()
 
 
 class RegionStatus(Shape):
@@ -114,4 +78,4 @@ class RegionStatus(Shape):
     reachable: Switch = False
     """Whether its API server answered the last time."""
     conditions: Conditions = ()
-    """Reachable, with the reason when it is not."""
+    """Reachable, Degraded and, with a stream of its own, Relayed; each with its reason."""
