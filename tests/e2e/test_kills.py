@@ -153,7 +153,7 @@ async def logged_shares(data: Path) -> tuple[Counter[Key], Counter[str]]:
                 for login, serial, weight in zip(
                     batch.login, batch.serial, batch.weight, strict=True
                 ):
-                    account = batch.logins[login].account
+                    account = batch.account[login]
                     shares[batch.producer, account, serial] += 1
                     weights[account] += weight
     await reader.close()

@@ -120,7 +120,7 @@ async def logged_groups(scene: Scene) -> dict[tuple[int, bytes, int], Counter[st
                     at = batch.segments[segment]
                     minute = (batch.time_base_ms + offset) // 60_000
                     cells = groups.setdefault((at.height, at.parent, minute), Counter())
-                    cells[batch.logins[login].account] += weight
+                    cells[batch.account[login]] += weight
     await reader.close()
     return groups
 

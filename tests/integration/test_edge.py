@@ -55,8 +55,13 @@ async def test_every_true_is_in_the_log_when_it_is_heard(edge: RunningEdge) -> N
     assert [batch.sequence for batch in batches] == list(range(len(batches)))
     shares = [(batch, index) for batch in batches for index in range(len(batch.login))]
     for batch, index in shares:
-        login = batch.logins[batch.login[index]]
-        assert (login.account, login.worker, login.slot) == (address(PARAMS, 1), "rig", 3)
+        login = batch.login[index]
+        assert (batch.account[login], batch.worker[login], batch.slot[login]) == (
+            address(PARAMS, 1),
+            "rig",
+            3,
+        )
+        assert batch.best[login] >= batch.weight[index]
         assert batch.segments[batch.segment[index]].parent == job.parent
         assert batch.serial[index] == int(job.job_id, 16)
     assert len(shares) == accepted

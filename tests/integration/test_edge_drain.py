@@ -84,7 +84,7 @@ def credited(batches: list[ShareBatch]) -> dict[str, int]:
     shares: dict[str, int] = {}
     for batch in batches:
         for index in batch.login:
-            account = batch.logins[index].account
+            account = batch.account[index]
             shares[account] = shares.get(account, 0) + 1
     return shares
 

@@ -56,7 +56,7 @@ async def test_every_true_survives_a_kill_at_any_moment(tmp_path: Path) -> None:
         sessions = {session.extranonce1 for session in batch.sessions}
         assert all(len(extranonce1) == 5 for extranonce1 in sessions)
         for login, serial in zip(batch.login, batch.serial, strict=True):
-            worker = int(batch.logins[login].worker)
+            worker = int(batch.worker[login])
             key = (batch.producer, worker)
             credited[key] = credited.get(key, 0) + 1
             assert serial >= 0

@@ -17,7 +17,8 @@ from pithead.contracts.share_log_pb2 import (
     SessionRecord,
     ShareBatch,
 )
-from pithead.log.codec import encode_batch
+from pithead.log.codec import check_batch, encode_batch
+from pithead.log.topics import FORMAT
 from pithead.shares.pools import Pool, register
 from pithead.store import open_store
 from tests.support.databases import DATABASES
@@ -68,7 +69,7 @@ def make_batch(
 ) -> ShareBatch:
     """A batch; rejects are (login, reason, count), sessions (extranonce1, account number)."""
     batch = ShareBatch(
-        format=1,
+        format=FORMAT,
         producer=producer,
         sequence=sequence,
         promise=promise,
@@ -84,7 +85,10 @@ def make_batch(
     def login_of(name: str, slot: int) -> int:
         if (name, slot) not in logins:
             logins[name, slot] = len(logins)
-            batch.logins.append(Login(account=name, worker="rig", slot=slot))
+            batch.account.append(name)
+            batch.worker.append("rig")
+            batch.slot.append(slot)
+            batch.best.append(0)
         return logins[name, slot]
 
     for share in shares:
@@ -100,6 +104,7 @@ def make_batch(
         batch.time_offset_ms.append(share.time_ms - time_ms)
         batch.serial.append(1)
         batch.flags.append(0)
+        batch.best[batch.login[-1]] = max(batch.best[batch.login[-1]], share.weight)
     for name, reason, count in rejects:
         batch.rejects.append(
             RejectCount(login=login_of(name, 0), reason=reason, count=count)  # type: ignore[arg-type]
@@ -116,6 +121,19 @@ def make_batch(
 def payload(batch: ShareBatch) -> bytes:
     """Bytes of a batch as the log holds them."""
     return encode_batch(batch)
+
+
+def format_1(batch: ShareBatch) -> bytes:
+    """Bytes of the same batch as programs wrote it before logins were columns."""
+    old = ShareBatch()
+    old.CopyFrom(batch)
+    old.format = 1
+    for account, worker, slot in zip(batch.account, batch.worker, batch.slot, strict=True):
+        old.logins.append(Login(account=account, worker=worker, slot=slot))
+    for name in ("account", "worker", "slot", "best", "samples"):
+        old.ClearField(name)
+    check_batch(old)
+    return old.SerializeToString()
 
 
 def producer_id(number: int) -> bytes:

@@ -14,6 +14,7 @@ from pithead.contracts.share_log_pb2 import (
     Segment,
     SessionRecord,
     ShareBatch,
+    ShareSample,
 )
 from pithead.log.codec import (
     BatchError,
@@ -21,6 +22,7 @@ from pithead.log.codec import (
     decode_block,
     encode_batch,
     encode_block,
+    logins_of,
 )
 from pithead.log.topics import FORMAT
 
@@ -37,7 +39,11 @@ def good_batch() -> ShareBatch:
         coin="devchain/regtest",
         region="eu",
         time_base_ms=1_700_000_000_000,
-        logins=[Login(account="dvc1qa", worker="w", slot=1), Login(account="dvc1qb")],
+        account=["dvc1qa", "dvc1qb"],
+        worker=["w", ""],
+        slot=[1, 0],
+        best=[5, (1 << 63) - 1],
+        samples=[ShareSample(share=2, header=bytes(80))],
         segments=[
             Segment(
                 parent=bytes(32),
@@ -84,6 +90,71 @@ def test_a_batch_comes_back_equal() -> None:
     assert decode_batch(encode_batch(batch)) == batch
 
 
+STORED = {
+    1: """
+08011210000102030405060708090a0b0c0d0e0f180320642a0f64656661756c742e6578616d706c6532106465
+76636861696e2f726567746573743a0265754080d095ffbc314a0d0a0664766331716112017718014a080a0664
+7663317162522c0a200000000000000000000000000000000000000000000000000000000000000000106518ff
+ffff830220325a0300010162030000006a0301020372030005097a030707088201030001008a01060801100118
+049201100a0500000000001a0763676d696e6572
+""",
+    2: """
+08021210000102030405060708090a0b0c0d0e0f180320642a0f64656661756c742e6578616d706c6532106465
+76636861696e2f726567746573743a0265754080d095ffbc31522c0a2000000000000000000000000000000000
+00000000000000000000000000000000106518ffffff830220325a0300010162030000006a0301020372030005
+097a030707088201030001008a01060801100118049201100a0500000000001a0763676d696e6572a201066476
+63317161a20106647663317162aa010177aa0100b201020100ba01020109c20154080212500000000000000000
+000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000
+000000000000000000000000000000000000000000000000000000
+""",
+}
+"""One batch as programs of each version wrote it. What lies in a log is never written again, so
+these bytes stay readable until FORMATS_BACK versions later."""
+
+
+@pytest.mark.parametrize("version", STORED, ids=lambda version: f"format-{version}")
+def test_what_a_log_holds_stays_readable(version: int) -> None:
+    payload = bytes.fromhex(STORED[version])
+    batch = decode_batch(payload)
+    logins = logins_of(batch)
+    assert batch.format == version
+    assert logins.accounts == ["dvc1qa", "dvc1qb"]
+    assert logins.workers == ["w", ""]
+    assert logins.slots == [1, 0]
+    assert logins.best == ([0, 0] if version == 1 else [1, 9])
+    assert [(s.share, len(s.header)) for s in batch.samples] == ([] if version == 1 else [(2, 80)])
+    assert (list(batch.login), list(batch.weight)) == ([0, 1, 1], [1, 2, 3])
+    assert (batch.sessions[0].login, batch.rejects[0].login) == (0, 1)
+    assert batch.SerializeToString() == payload
+
+
+@pytest.mark.parametrize("field", ["account", "worker", "slot", "best", "samples"])
+def test_an_old_batch_has_no_columns_of_logins(field: str) -> None:
+    batch = decode_batch(bytes.fromhex(STORED[1]))
+    getattr(batch, field).MergeFrom(getattr(good_batch(), field))
+    with pytest.raises(BatchError, match="format 1 has no such column"):
+        decode_batch(batch.SerializeToString())
+
+
+@pytest.mark.parametrize(
+    ("field", "break_it"),
+    [
+        ("account[1]", lambda b: setattr(b.logins[1], "account", "")),
+        ("worker[0]", lambda b: setattr(b.logins[0], "worker", "w\0")),
+        ("slot", lambda b: setattr(b.logins[0], "slot", 256)),
+        ("login", lambda b: b.login.__setitem__(0, 2)),
+    ],
+)
+def test_the_logins_of_an_old_batch_are_checked_alike(
+    field: str, break_it: Callable[[ShareBatch], object]
+) -> None:
+    batch = decode_batch(bytes.fromhex(STORED[1]))
+    break_it(batch)
+    with pytest.raises(BatchError) as caught:
+        decode_batch(batch.SerializeToString())
+    assert caught.value.field == field
+
+
 def test_an_empty_batch_and_an_end_are_batches() -> None:
     batch = ShareBatch(producer=bytes(16), pool="p", coin="devchain/regtest", region="eu", end=True)
     assert decode_batch(encode_batch(batch)).end
@@ -108,9 +179,14 @@ BROKEN_BATCHES: dict[str, Callable[[ShareBatch], object]] = {
     "coin": lambda b: setattr(b, "coin", ""),
     "region": lambda b: setattr(b, "region", "x" * 257),
     "time_base_ms": lambda b: setattr(b, "time_base_ms", 1 << 53),
-    "logins[1].account": lambda b: setattr(b.logins[1], "account", ""),
-    "logins[0].worker": lambda b: setattr(b.logins[0], "worker", "w" * 257),
-    "logins[0].slot": lambda b: setattr(b.logins[0], "slot", 256),
+    "account[1]": lambda b: b.account.__setitem__(1, ""),
+    "worker[0]": lambda b: b.worker.__setitem__(0, "w" * 257),
+    "worker": lambda b: b.worker.pop(),
+    "slot": lambda b: b.slot.__setitem__(0, 256),
+    "best": lambda b: b.best.__setitem__(0, 1 << 63),
+    "logins": lambda b: b.logins.append(Login(account="dvc1qa")),
+    "samples[0].share": lambda b: setattr(b.samples[0], "share", 3),
+    "samples[0].header": lambda b: setattr(b.samples[0], "header", bytes(79)),
     "segments[0].parent": lambda b: setattr(b.segments[0], "parent", bytes(31)),
     "segments[0].value": lambda b: setattr(b.segments[0], "value", 1 << 63),
     "segments[0].aux[0].parent": lambda b: setattr(b.segments[0].aux[0], "parent", b""),
@@ -141,8 +217,8 @@ def test_a_batch_with_one_wrong_field_is_refused_by_that_field(field: str) -> No
     ("field", "break_it"),
     [
         ("region", lambda b: setattr(b, "region", "e\0u")),
-        ("logins[1].account", lambda b: setattr(b.logins[1], "account", "\0")),
-        ("logins[0].worker", lambda b: setattr(b.logins[0], "worker", "w\0")),
+        ("account[1]", lambda b: b.account.__setitem__(1, "\0")),
+        ("worker[0]", lambda b: b.worker.__setitem__(0, "w\0")),
         ("sessions[0].agent", lambda b: setattr(b.sessions[0], "agent", "\0a")),
     ],
 )

@@ -34,6 +34,7 @@ from tests.support.shares import (
     POOL_SETTINGS,
     Share,
     address,
+    format_1,
     make_batch,
     payload,
     producer_id,
@@ -216,9 +217,10 @@ async def test_a_text_that_no_database_keeps_is_set_aside_and_the_rest_goes_on(
 ) -> None:
     async with await Bench.make(tmp_path) as bench:
         batch = make_batch(producer_id(1), 0, [Share(1, 20)], sessions=[(bytes(5), 1)])
-        for message in (batch, batch.logins[0], batch.sessions[0]):
-            if field in message.DESCRIPTOR.fields_by_name:
-                setattr(message, field, "a\0b")
+        if field in ("account", "worker"):
+            getattr(batch, field)[0] = "a\0b"
+        else:
+            setattr(batch.sessions[0] if field == "agent" else batch, field, "a\0b")
         await bench.write("eu-0", batch.SerializeToString())
         await bench.write("eu-0", payload(make_batch(producer_id(2), 0, [Share(1, 20, weight=4)])))
         assert await bench.consumer.poll() == Polled(2, 1, 1)
@@ -279,10 +281,32 @@ async def test_a_log_that_was_replaced_is_read_again_without_counting_twice(
         assert (await again.decisions())[0][0] == "replay partition"
 
 
+async def test_batches_of_the_format_before_are_booked_alike(tmp_path: Path) -> None:
+    shares = [Share(1, 20, weight=3), Share(2, 20), Share(1, 21, slot=1)]
+    rejects, sessions = [(address(2), 2, 5)], [(bytes(5), 2)]
+    async with await Bench.make(tmp_path) as bench:
+        old = make_batch(producer_id(1), 0, shares, rejects=rejects, sessions=sessions)
+        await bench.write("eu-0", format_1(old))
+        assert await bench.consumer.poll() == Polled(1, 1, 3)
+        once = await bench.cells()
+        new = make_batch(producer_id(1), 1, shares, rejects=rejects, sessions=sessions)
+        await bench.write("eu-0", payload(new))
+        assert await bench.consumer.poll() == Polled(1, 1, 3)
+        assert await bench.cells() == {
+            cell: (2 * weight, 2 * count) for cell, (weight, count) in once.items()
+        }
+        async with reading(bench.engine) as connection:
+            counts = await connection.scalars(
+                select(schema.counters.c.count).where(schema.counters.c.reason == 2)
+            )
+            assert list(counts) == [10]
+        assert await recount(bench.engine, bench.log) == []
+
+
 async def test_spellings_of_one_address_are_one_account(tmp_path: Path) -> None:
     async with await Bench.make(tmp_path) as bench:
         batch = make_batch(producer_id(1), 0, [Share(1, 20), Share(2, 20)])
-        batch.logins[1].account = batch.logins[0].account.upper()
+        batch.account[1] = batch.account[0].upper()
         await bench.write("eu-0", payload(batch))
         await bench.consumer.poll()
         assert list((await bench.cells()).values()) == [(2, 2)]
@@ -293,7 +317,7 @@ async def test_a_login_that_is_no_address_keeps_its_shares_without_a_script(
 ) -> None:
     async with await Bench.make(tmp_path) as bench:
         batch = make_batch(producer_id(1), 0, [Share(1, 20)])
-        batch.logins[0].account = "nobody"
+        batch.account[0] = "nobody"
         await bench.write("eu-0", payload(batch))
         await bench.consumer.poll()
         async with reading(bench.engine) as connection:

@@ -35,8 +35,8 @@ def test_sums_by_numpy_are_the_sums_of_the_shares(batches: list[list[Share]]) ->
         def kind_of(login: int, segment: int, batch=batch) -> CellKind:  # type: ignore[no-untyped-def]
             height = batch.segments[segment].height
             fork = batch.segments[segment].parent[0]
-            name = batch.logins[login]
-            return CellKind(height, 0, fork, name.slot, len(name.account) + hash(name.account) % 97)
+            account = batch.account[login]
+            return CellKind(height, 0, fork, batch.slot[login], len(account) + hash(account) % 97)
 
         fold.add(columns, kind_of)
         for index, share in enumerate(shares):

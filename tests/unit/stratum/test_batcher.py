@@ -56,13 +56,15 @@ class Bench:
     task: asyncio.Task[None]
     next_id: int = 0
 
-    def share(self, peer: Peer, login: Login = LOGIN) -> int:
+    def share(self, peer: Peer, login: Login = LOGIN, pow_value: int = 1 << 250) -> int:
         assert self.batcher.accepting
         entry = self.works.current
         assert entry is not None
         self.next_id += 1
         request_id = str(self.next_id).encode()
-        self.batcher.share(login, entry.segment, 5, 0, peer, request_id, solved=False)
+        self.batcher.share(
+            login, entry.segment, 5, 0, peer, request_id, pow_value=pow_value, solved=False
+        )
         return self.next_id
 
     async def end(self) -> None:
@@ -157,7 +159,7 @@ async def test_columns_and_dictionaries_say_what_was_handed_in() -> None:
         it.batcher.session(other, "other", b"\x04\x00\x00\x00\x01", "agent", peer, b"9")
         await until(lambda: it.batcher.accepted == 2)
         batch = it.log.batches[1]
-        assert [(login.account, login.worker, login.slot) for login in batch.logins] == [
+        assert list(zip(batch.account, batch.worker, batch.slot, strict=True)) == [
             ("addr", "w", 3),
             ("other", "", 4),
         ]
@@ -170,6 +172,24 @@ async def test_columns_and_dictionaries_say_what_was_handed_in() -> None:
         assert [(s.login, s.agent) for s in batch.sessions] == [(1, "agent")]
         assert peer.logins == [("other", True)]
         assert (mine.work, other.work) == (5, 5)
+
+
+async def test_the_best_hash_of_each_login_travels_as_the_weight_that_it_was_worth() -> None:
+    async with bench(shares_max=4, delay_ms=60_000) as it:
+        peer, mine, other, idle = (
+            Peer(),
+            Login("addr", "w", 3),
+            Login("b", "", 4),
+            Login("c", "", 4),
+        )
+        it.batcher.reject(idle, RejectReason.REJECT_LOW)
+        for login, pow_value in ((mine, 1 << 200), (mine, (1 << 199) - 1), (mine, 1 << 201)):
+            it.share(peer, login, pow_value)
+        it.share(peer, other, 0)
+        await until(lambda: it.batcher.accepted == 4)
+        batch = it.log.batches[1]
+        assert list(batch.worker) == ["", "w", ""]
+        assert list(batch.best) == [0, 1 << 57, (1 << 63) - 1]
 
 
 async def test_a_new_block_between_taking_in_and_writing_does_not_break_the_promise() -> None:
@@ -319,7 +339,7 @@ async def test_refused_shares_of_a_long_outage_do_not_fill_the_batch(
         await until(lambda: it.batcher.accepted == 1)
         batch = next(batch for batch in it.log.batches if batch.weight)
         assert [(each.login, each.count) for each in batch.rejects] == [(0, 2), (1, 2), (2, 2)]
-        assert [login.worker for login in batch.logins] == ["0", "1", "2", "mines"]
+        assert list(batch.worker) == ["0", "1", "2", "mines"]
 
 
 async def test_work_is_the_weight_of_what_is_durable_whatever_was_answered() -> None:

@@ -382,9 +382,7 @@ async def test_a_login_spelt_differently_in_a_submit_is_the_same_login(tmp_path:
         assert (await one.answer(other))["error"][0] == 24
         nobody = one.submit(["nobody", *share[1:]])
         assert (await one.answer(nobody))["error"][0] == 24
-        workers = {
-            batch.logins[index].worker for batch in bench.log.batches for index in batch.login
-        }
+        workers = {batch.worker[index] for batch in bench.log.batches for index in batch.login}
         assert workers == {"w"}
 
 
@@ -435,7 +433,7 @@ async def test_workers_of_one_connection_are_credited_apart_and_bounded(tmp_path
         number = one.submit([f"{account}.3", *share[1:]])
         assert (await one.answer(number))["result"] is True
         batch = next(batch for batch in bench.log.batches if batch.weight)
-        assert batch.logins[batch.login[0]].worker == "3"
+        assert batch.worker[batch.login[0]] == "3"
 
 
 async def test_a_draining_edge_takes_no_connection_and_still_credits(tmp_path: Path) -> None:

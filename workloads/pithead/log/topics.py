@@ -1,7 +1,9 @@
 """Names of topics and the version of records. Pure."""
 
-FORMAT = 1
-"""Version of the records that this program writes into every topic."""
+FORMAT = 2
+"""Version of the records that this program writes into every topic.
+
+1: a batch's logins are messages. 2: they are columns, with the best share of each."""
 
 FORMATS_BACK = 2
 """Readers accept versions N-2 to N: the hub is upgraded before the regions."""

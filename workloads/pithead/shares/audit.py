@@ -19,7 +19,6 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from pithead.coins.params import ChainParams
 from pithead.coins.registry import chain_params
-from pithead.contracts.share_log_pb2 import ShareBatch
 from pithead.log.columns import Columns
 from pithead.log.share_log import LogReader, ShareLog
 from pithead.log.topics import shares_topic
@@ -181,21 +180,19 @@ class _Count:
                     position = record.next_position
 
     def _fold(self, fold: Fold, columns: Columns, sealed_height: int) -> None:
-        batch = columns.batch
-        fold.add(columns, lambda login, segment: self._kind(batch, login, segment, sealed_height))
+        fold.add(columns, lambda login, segment: self._kind(columns, login, segment, sealed_height))
 
     def _kind(
-        self, batch: ShareBatch, login_index: int, segment_index: int, sealed_height: int
+        self, columns: Columns, login_index: int, segment_index: int, sealed_height: int
     ) -> CellKind:
-        login = batch.logins[login_index]
-        segment = batch.segments[segment_index]
+        segment = columns.batch.segments[segment_index]
         number = self.segments.get(segment_key(segment), 0)
         height, seal = counting_height(segment.height, sealed_height)
         counts_from = self.counts_from.get(number, 0)
         if height < counts_from:
             height = seal = counts_from
-        account = self.accounts.get(payee_of(self.params, login.account).key, 0)
-        revision = self.slots.revision_at(login.slot, segment.height)
+        account = self.accounts.get(payee_of(self.params, columns.accounts[login_index]).key, 0)
+        revision = self.slots.revision_at(columns.slots[login_index], segment.height)
         return CellKind(height, seal, number, revision, account)
 
 

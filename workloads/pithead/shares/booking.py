@@ -10,6 +10,7 @@ from sqlalchemy import select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from pithead.contracts.share_log_pb2 import ShareBatch
+from pithead.log.columns import Columns
 from pithead.log.topics import shares_topic
 from pithead.shares import decisions, schema
 from pithead.shares.admit import Admission, admit
@@ -71,11 +72,11 @@ class Booking:
         await write_producers(connection, before, admission.producers)
         await self._write_closings(connection, admission, now_ms)
         await self._set_aside(connection, admission, now_ms)
-        batches = [columns.batch for _, columns in admission.taken]
-        sealed_height = await self._sealed_height(connection, batches)
+        taken = [columns for _, columns in admission.taken]
+        sealed_height = await self._sealed_height(connection, [each.batch for each in taken])
         sums = await self._write_cells(connection, admission, sealed_height, now_ms)
-        await self._write_counters(connection, batches, sums)
-        await self._write_sessions(connection, batches)
+        await self._write_counters(connection, taken, sums)
+        await self._write_sessions(connection, taken)
         return Booked(admission, sums)
 
     async def _sealed_height(
@@ -107,14 +108,16 @@ class Booking:
         if not shared or sealed_height is None:
             return []
         batches = [columns.batch for columns in shared]
-        logins = {batch.logins[index].account for batch in batches for index in set(batch.login)}
+        logins = {
+            columns.accounts[index] for columns in shared for index in set(columns.login.tolist())
+        }
         accounts = await self._accounts.resolve(connection, logins, create=True)
         met = [batch.segments[index] for batch in batches for index in sorted(set(batch.segment))]
         values = {segment_key(segment): segment.value for segment in met}
         segments = await self._segments.resolve(connection, values, now_ms)
         fold = Fold()
         for columns in shared:
-            fold.add(columns, self._kinds(columns.batch, accounts, segments, sealed_height))
+            fold.add(columns, self._kinds(columns, accounts, segments, sealed_height))
         sums = fold.sums()
         await decisions.add_cells(
             connection,
@@ -136,20 +139,23 @@ class Booking:
 
     def _kinds(
         self,
-        batch: ShareBatch,
+        columns: Columns,
         accounts: dict[str, int],
         segments: dict[SegmentKey, int],
         sealed_height: int,
     ) -> Callable[[int, int], CellKind]:
         # Looked up once a login and segment, as a batch can hold a pair for every share.
-        named = [(login.slot, accounts.get(login.account)) for login in batch.logins]
+        named = [
+            (slot, accounts.get(account))
+            for slot, account in zip(columns.slots, columns.accounts, strict=True)
+        ]
         placed = [
             (
                 segment.height,
                 *counting_height(segment.height, sealed_height),
                 segments.get(segment_key(segment)),
             )
-            for segment in batch.segments
+            for segment in columns.batch.segments
         ]
         revision_at = self._pool.slots.revision_at
         revisions: dict[tuple[int, int], int] = {}
@@ -167,7 +173,7 @@ class Booking:
         return kind_of
 
     async def _write_counters(
-        self, connection: AsyncConnection, batches: list[ShareBatch], sums: list[CellSum]
+        self, connection: AsyncConnection, taken: list[Columns], sums: list[CellSum]
     ) -> None:
         counts: dict[tuple[int, int], list[int]] = {}
         for cell in sums:
@@ -175,12 +181,12 @@ class Booking:
             count[0] += cell.shares
             count[1] += cell.weight
         rejected = {
-            batch.logins[reject.login].account for batch in batches for reject in batch.rejects
+            columns.accounts[reject.login] for columns in taken for reject in columns.batch.rejects
         }
         known = await self._accounts.resolve(connection, rejected, create=False)
-        for batch in batches:
-            for reject in batch.rejects:
-                account = known.get(batch.logins[reject.login].account, NOBODY)
+        for columns in taken:
+            for reject in columns.batch.rejects:
+                account = known.get(columns.accounts[reject.login], NOBODY)
                 counts.setdefault((account, int(reject.reason)), [0, 0])[0] += reject.count
         if not counts:
             return
@@ -196,29 +202,27 @@ class Booking:
         ]
         await add_up(connection, schema.counters, rows, ("count", "weight"))
 
-    async def _write_sessions(self, connection: AsyncConnection, batches: list[ShareBatch]) -> None:
+    async def _write_sessions(self, connection: AsyncConnection, taken: list[Columns]) -> None:
         """Keep who a connection is; the first record of an extranonce1 stays."""
-        named = [
-            (batch, session, batch.logins[session.login])
-            for batch in batches
-            for session in batch.sessions
-        ]
+        named = [(columns, session) for columns in taken for session in columns.batch.sessions]
         if not named:
             return
         accounts = await self._accounts.resolve(
-            connection, {login.account for _, _, login in named}, create=True
+            connection,
+            {columns.accounts[session.login] for columns, session in named},
+            create=True,
         )
         await connection.execute(
             insert_into(connection, schema.sessions).on_conflict_do_nothing(),
             [
                 {
-                    "producer": batch.producer,
+                    "producer": columns.batch.producer,
                     "extranonce1": session.extranonce1,
-                    "account": accounts[login.account],
-                    "worker": login.worker,
+                    "account": accounts[columns.accounts[session.login]],
+                    "worker": columns.workers[session.login],
                     "agent": session.agent,
                 }
-                for batch, session, login in named
+                for columns, session in named
             ],
         )
 

@@ -163,9 +163,9 @@ class Consumer:
     def _slots_known(self, read: Read) -> bool:
         trouble = ""
         if read.columns is not None:
-            for login in read.columns.batch.logins:
-                if not self._pool.slots.knows(login.slot):
-                    trouble = str(SlotUnknown(login.slot))
+            for slot in set(read.columns.slots):
+                if not self._pool.slots.knows(slot):
+                    trouble = str(SlotUnknown(slot))
         if trouble and self._stalled.get(read.partition) != trouble:
             logger.error("%s/%s waits: %s", self._topic, read.partition, trouble)
         if trouble:

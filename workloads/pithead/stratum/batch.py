@@ -1,13 +1,17 @@
 """The batch that is collecting: columns of the log's format, and who waits for them. Pure.
 
 Taking a share in costs two list appends; dictionaries are built as logins and
-segments turn up. Nothing here knows the log, a connection is whatever can write.
+segments turn up, and the best hash of each login is found when the batch is sealed.
+Nothing here knows the log, a connection is whatever can write.
 """
 
+from collections.abc import Iterable
 from typing import NamedTuple, Protocol
 
+from pithead.coins.weight import TWO_256
 from pithead.contracts import share_log_pb2 as wire
 from pithead.contracts.share_log_pb2 import RejectReason, ShareBatch
+from pithead.log.codec import WEIGHT_MAX
 from pithead.stratum import encoding
 from pithead.stratum.jobs import Segment
 from pithead.stratum.login import Login
@@ -71,8 +75,9 @@ class OpenBatch:
         self.time_base_ms = time_base_ms
         self._logins: dict[Login, int] = {}
         self._segments: dict[bytes, tuple[int, Segment]] = {}
-        self._shares: list[tuple[int, int, int, int, int, int]] = []
-        """Login, segment, weight, time offset, serial, flags: the log's columns, share by share."""
+        self._shares: list[tuple[int, int, int, int, int, int, int]] = []
+        """Login, segment, weight, time offset, serial, flags: the log's columns, share by share.
+        Then the share's hash."""
         self._answers: list[tuple[Answerable, bytes]] = []
         self._rejects: dict[tuple[int, RejectReason.ValueType], int] = {}
         self._sessions: list[tuple[int, bytes, str]] = []
@@ -96,6 +101,7 @@ class OpenBatch:
         writer: Answerable,
         request_id: bytes,
         *,
+        pow_value: int,
         solved: bool,
     ) -> None:
         """Collect a valid share; its `true` goes to `writer` once the batch is durable."""
@@ -110,7 +116,8 @@ class OpenBatch:
             # The log wants the value of the newest template seen on this parent.
             self._segments[segment.parent] = (known[0], segment)
         flags = SOLVED if solved else 0
-        self._shares.append((index, known[0], weight, now_ms - self.time_base_ms, serial, flags))
+        offset_ms = now_ms - self.time_base_ms
+        self._shares.append((index, known[0], weight, offset_ms, serial, flags, pow_value))
         self._answers.append((writer, request_id))
 
     def reject(self, login: Login, reason: RejectReason.ValueType, logins_max: int) -> None:
@@ -138,10 +145,13 @@ class OpenBatch:
         """Return `promise`, lowered to the lowest height that this batch itself credits."""
         return min((promise, *(known[1].height for known in self._segments.values())))
 
-    def seal(self, identity: Identity, sequence: int, promise: int, *, end: bool) -> ShareBatch:
-        """Return the message under its sequence number."""
-        columns = zip(*self._shares, strict=True) if self._shares else ((),) * 6
-        login, segment_index, weight, offset, serial, flags = columns
+    def seal(
+        self, identity: Identity, sequence: int, promise: int, shift: int, *, end: bool
+    ) -> ShareBatch:
+        """Return the message under its sequence number; `shift` is that of the coin's weights."""
+        columns = zip(*self._shares, strict=True) if self._shares else ((),) * 7
+        login, segment_index, weight, offset, serial, flags, pow_values = columns
+        logins = self._logins
         batch = ShareBatch(
             producer=identity.producer,
             sequence=sequence,
@@ -157,11 +167,11 @@ class OpenBatch:
             serial=serial,
             flags=flags,
             end=end,
+            account=[known.account for known in logins],
+            worker=[known.worker for known in logins],
+            slot=[known.slot for known in logins],
+            best=best_weights(len(logins), login, pow_values, shift),
         )
-        for known in self._logins:
-            batch.logins.append(
-                wire.Login(account=known.account, worker=known.worker, slot=known.slot)
-            )
         for _, segment in self._segments.values():
             batch.segments.append(
                 wire.Segment(
@@ -217,3 +227,14 @@ class OpenBatch:
     def _forget(self) -> None:
         self._answers = []
         self._waiting = []
+
+
+def best_weights(
+    logins: int, indices: Iterable[int], pow_values: Iterable[int], shift: int
+) -> list[int]:
+    """Return what the lowest hash of each of so many logins was worth, 0 for one without any."""
+    lowest = [TWO_256] * logins
+    for index, value in zip(indices, pow_values, strict=True):
+        if value < lowest[index]:  # noqa: PLR1730 - min() would be a call for each share
+            lowest[index] = value
+    return [min(TWO_256 // (value + 1) >> shift, WEIGHT_MAX) for value in lowest]

@@ -121,12 +121,21 @@ class Batcher:
         writer: Answerable,
         request_id: bytes,
         *,
+        pow_value: int,
         solved: bool,
     ) -> None:
         """Take in a valid share; the caller has looked at `accepting`."""
         batch = self._open
         batch.share(
-            login, segment, weight, serial, self.now_ms(), writer, request_id, solved=solved
+            login,
+            segment,
+            weight,
+            serial,
+            self.now_ms(),
+            writer,
+            request_id,
+            pow_value=pow_value,
+            solved=solved,
         )
         if len(batch) >= self._shares_max:
             self._close_open()
@@ -206,7 +215,8 @@ class Batcher:
     async def _write(self, batch: OpenBatch, *, end: bool = False) -> None:
         """Bind the batch to its number and bytes, then repeat until it is durable."""
         promise = self._promise = max(self._promise, self._promise_with(batch))
-        payload = encode_batch(batch.seal(self._identity, self.sequence, promise, end=end))
+        shift = self._book.params.shift
+        payload = encode_batch(batch.seal(self._identity, self.sequence, promise, shift, end=end))
         self.sequence += 1
         delay_s = RETRY_S_MIN
         while True:

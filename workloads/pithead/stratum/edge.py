@@ -252,6 +252,7 @@ class Edge:
             variant.job.serial,
             miner,
             request_id,
+            pow_value=pow_value,
             solved=solved,
         )
         miner.conduct.valid()
