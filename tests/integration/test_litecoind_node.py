@@ -4,13 +4,15 @@ import asyncio
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Iterator
+from decimal import Decimal
 from pathlib import Path
 
 import pytest
 
 from pithead.coins.node import NodeAddress, NodeUnreachable, RpcNode
 from pithead.coins.wallet import NodeWallet
-from tests.support.litecoind import PASSWORD, USER, Litecoind, free_port
+from pithead.shares.fees import fees_of
+from tests.support.litecoind import NOBODY, PASSWORD, USER, Litecoind, free_port
 from tests.support.node_contract import NodeContract, Rig
 from tests.support.rigs import litecoin_rig
 from tests.support.wallet_contract import WalletContract, empty_wallet, wallet
@@ -77,3 +79,19 @@ async def test_the_wrapper_runs_a_command_beside_a_node_and_ends_both(tmp_path: 
     async with RpcNode(NodeAddress("n", f"http://127.0.0.1:{port}", USER, PASSWORD)) as node:
         with pytest.raises(NodeUnreachable):
             await node.best_hash()
+
+
+async def test_fees_are_what_a_coinbase_holds_above_the_subsidy(
+    rig: Rig, wallet: NodeWallet
+) -> None:
+    amount = Decimal((await wallet.spendable())[0].amount // 2).scaleb(-rig.params.decimals)
+    txid = await rig.node.call("sendtoaddress", NOBODY, f"{amount:f}", wallet=wallet.name)
+    sent = await rig.node.call("gettransaction", txid, wallet=wallet.name)
+    identity = await rig.mine()
+    found = await rig.node.coinbase(rig.params, identity)
+    assert found is not None
+    height = (await rig.node.chain_info()).blocks
+    value = sum(output.value for output in found[1].outputs)
+    fees = -int(sent["fee"] * 10**rig.params.decimals)
+    assert fees > 0
+    assert fees_of(value, rig.params.subsidy(height)) == fees

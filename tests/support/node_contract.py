@@ -118,6 +118,7 @@ class NodeContract:
         assert await rig.node.block_hash_at(info.blocks + 1) is None
         assert await rig.node.block_header(b"\x01" * 32) is None
         assert await rig.node.block_bytes(b"\x01" * 32) is None
+        assert await rig.node.coinbase(rig.params, b"\x01" * 32) is None
 
     async def test_a_template_becomes_a_block_that_is_found_by_its_hash(self, rig: Rig) -> None:
         template = await rig.template()
@@ -133,7 +134,12 @@ class NodeContract:
         assert found.chainwork > parent.chainwork
         raw = await rig.node.block_bytes(submission.hash)
         assert raw == block
-        mark = parse_coinbase_mark(rig.params, parse_block(rig.params, block).coinbase)
+        parsed = parse_block(rig.params, block)
+        assert await rig.node.coinbase(rig.params, submission.hash) == (
+            parsed.header,
+            parsed.coinbase,
+        )
+        mark = parse_coinbase_mark(rig.params, parsed.coinbase)
         assert mark is not None
         assert mark.tag == TAG
 

@@ -280,6 +280,11 @@ class ScriptedShares(accounting_pb2_grpc.AccountingServicer):
         account, worker = self.sessions[request.extranonce1]
         return accounting_pb2.FindSessionReply(found=True, account=account, worker=worker)
 
+    async def ChainFacts(  # noqa: N802 - the contract's name
+        self, request: accounting_pb2.ChainFactsRequest, context: object
+    ) -> accounting_pb2.ChainFactsReply:
+        return accounting_pb2.ChainFactsReply()
+
     async def Accounts(  # noqa: N802 - the contract's name
         self, request: accounting_pb2.AccountsRequest, context: object
     ) -> accounting_pb2.AccountsReply:

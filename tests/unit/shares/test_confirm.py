@@ -12,7 +12,7 @@ from pithead.shares.confirm import Confirmer
 from pithead.shares.states import SegmentState
 from pithead.shares.verdict import PATIENCE_MS
 from pithead.store import reading, transaction
-from tests.support.shares import BITS, COIN, make_store, parent
+from tests.support.shares import BITS, COIN, PARAMS, make_store, parent
 
 pytestmark = pytest.mark.databases
 
@@ -53,9 +53,9 @@ class World:
 
     async def open(self, directory: Path) -> None:
         self.engine, _ = await make_store(directory)
-        self.confirmer = Confirmer(self.engine, COIN, HubChain([self.node]), lambda: self.now_ms)
+        self.confirmer = Confirmer(self.engine, PARAMS, HubChain([self.node]), lambda: self.now_ms)
 
-    async def add(self, height: int, bits: int = BITS) -> None:
+    async def add(self, height: int, bits: int = BITS, value: int = 5_000_000_000) -> None:
         async with transaction(self.engine) as connection:
             await connection.execute(
                 insert(schema.segments).values(
@@ -64,7 +64,7 @@ class World:
                     height=height,
                     bits=bits,
                     aux=[],
-                    value=1,
+                    value=value,
                     state=SegmentState.UNKNOWN,
                     first_seen_ms=self.now_ms,
                 )
@@ -74,6 +74,12 @@ class World:
         async with reading(self.engine) as connection:
             query = select(schema.segments.c.state).order_by(schema.segments.c.id)
             return list(await connection.scalars(query))
+
+    async def values(self) -> list[tuple[int | None, str | None]]:
+        columns = schema.segments.c
+        async with reading(self.engine) as connection:
+            query = select(columns.subsidy, columns.doubt).order_by(columns.id)
+            return [(row.subsidy, row.doubt) for row in await connection.execute(query)]
 
     async def reasons(self) -> list[str]:
         async with reading(self.engine) as connection:
@@ -167,7 +173,7 @@ async def test_a_segment_that_nobody_knows_holds_up_no_other_while_a_standby_is_
     world = World()
     await world.open(tmp_path)
     chain = HubChain([world.node, ScriptedNode(down=True)])
-    world.confirmer = Confirmer(world.engine, COIN, chain, lambda: world.now_ms)
+    world.confirmer = Confirmer(world.engine, PARAMS, chain, lambda: world.now_ms)
     await world.add(10)
     await world.add(11)
     world.node.know(parent(11), 10)
@@ -196,3 +202,29 @@ async def test_the_height_is_of_the_first_node_that_is_up_and_synced() -> None:
     assert await HubChain(nodes[:2]).height() is None
     with pytest.raises(NodeUnreachable):
         await HubChain(nodes[:1]).height()
+
+
+async def test_a_settled_segment_knows_its_subsidy_and_whether_its_value_can_be(
+    tmp_path: Path,
+) -> None:
+    world = World()
+    await world.open(tmp_path)
+    subsidy = PARAMS.subsidy(10)
+    await world.add(10, value=subsidy + 1)
+    await world.add(20, value=subsidy - 1)
+    for height in (10, 20):
+        world.node.know(parent(height), height - 1)
+    await world.confirmer.step()
+    assert await world.values() == [(subsidy, None), (subsidy, None)]
+    for height in (10, 20):
+        following = parent(height + 1)
+        world.node.know(parent(height), height - 1, confirmations=2, following=following)
+        world.node.know(following, height)
+    await world.confirmer.step()
+    # A doubted value is a note: the shares earn all the same.
+    assert await world.states() == [SegmentState.SETTLED] * 2
+    assert await world.values() == [
+        (subsidy, None),
+        (subsidy, f"it claims a block value of {subsidy - 1}, below the subsidy of {subsidy}"),
+    ]
+    await world.engine.dispose()

@@ -18,6 +18,7 @@ from pithead.contracts import accounting_pb2 as pb
 from pithead.contracts.accounting_pb2_grpc import AccountingStub
 from pithead.log.topics import shares_topic
 from pithead.rpc import channel
+from pithead.shares.fees import INDEX_BLOCKS
 from pithead.shares.service import run
 from pithead.store.migrate import migrate
 from tests.support.devchain import DevchainTask, devchain_settings
@@ -25,6 +26,7 @@ from tests.support.doors import peer_of, served
 from tests.support.shares import (
     COIN,
     COIN_SETTINGS,
+    PARAMS,
     POOL,
     POOL_SETTINGS,
     Share,
@@ -139,6 +141,43 @@ async def test_shares_in_the_log_become_a_final_window(tmp_path: Path) -> None:
             assert [int.from_bytes(last, "big") for last in part.last] == [70, 20]
             assert list(part.full) == [b"", b""]
             await check_people(stub)
+            await writer.close()
+
+
+async def test_it_follows_the_chain_and_serves_what_its_blocks_pay(tmp_path: Path) -> None:
+    chain = devchain_settings(tmp_path / "chain")
+    async with DevchainTask(chain) as devchain, RpcNode(devchain.access) as node:
+        await node.call("generatetoaddress", INDEX_BLOCKS + 6, address(99))
+        access = devchain.access
+        shares = settings_in(
+            tmp_path,
+            NodeSettings(name="n", url=access.url, user=access.user, password=access.password),
+        )
+        await migrate(shares.database, "pithead.shares")
+        async with running(shares) as stub:
+            writer = await open_log(shares.log).writer(shares_topic(POOL), "eu-0")
+            await writer.append(payload(make_batch(producer_id(1), 0, promise=INDEX_BLOCKS + 2)))
+            tip = INDEX_BLOCKS + 6
+            question = pb.ChainFactsRequest(coin=COIN, first_height=tip, last_height=tip + 5)
+
+            async def followed() -> bool:
+                return len((await stub.ChainFacts(question)).blocks) == 2
+
+            await until(followed)
+            newest, following = (await stub.ChainFacts(question)).blocks
+            subsidy = PARAMS.subsidy(tip)
+            assert (newest.height, newest.hash) == (tip, await node.best_hash())
+            assert (newest.bits, newest.subsidy, newest.settled) == (chain.bits, subsidy, False)
+            assert (newest.fees, newest.fee_index) == (0, 0)
+            assert newest.HasField("fees")
+            assert (following.hash, following.subsidy) == (b"", subsidy)
+            assert following.HasField("fee_index")
+            assert not following.HasField("fees")
+            wrong = pb.ChainFactsRequest(coin=COIN, first_height=9, last_height=8)
+            with pytest.raises(grpc.aio.AioRpcError, match="heights: expected 1 to 2016"):
+                await stub.ChainFacts(wrong)
+            with pytest.raises(grpc.aio.AioRpcError, match="no coin x/y here"):
+                await stub.ChainFacts(pb.ChainFactsRequest(coin="x/y"))
             await writer.close()
 
 

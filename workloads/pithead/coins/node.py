@@ -20,6 +20,7 @@ from urllib.parse import quote
 
 import aiohttp
 
+from pithead.coins.block import BlockError, BlockHeader, parse_block_coinbase
 from pithead.coins.hashing import block_hash
 from pithead.coins.node_errors import (
     FOREIGN_TEXT_MAX,
@@ -46,6 +47,7 @@ from pithead.coins.node_facts import (
 )
 from pithead.coins.params import ChainParams
 from pithead.coins.template import Template, TemplateError, parse_template
+from pithead.coins.tx import Tx
 
 __all__ = [
     "ChainInfo",
@@ -272,6 +274,22 @@ class RpcNode:
         return self._typed(
             "getblock", read_optional_hex, await self._known("getblock", identity, 0)
         )
+
+    async def coinbase(self, params: ChainParams, identity: bytes) -> tuple[BlockHeader, Tx] | None:
+        """Header and coinbase of a block, or None when the node does not know it.
+
+        A node that has pruned the block away raises an RpcFault.
+        """
+        data = await self.block_bytes(identity)
+        if data is None:
+            return None
+        try:
+            header, coinbase = parse_block_coinbase(params, data)
+        except BlockError as error:
+            raise NodeGarbled(self.name, self.url, "getblock", str(error)) from error
+        if header.hash() != identity:
+            raise NodeGarbled(self.name, self.url, "getblock", "another block than asked for")
+        return header, coinbase
 
     async def block_hash_at(self, height: int) -> bytes | None:
         """Hash of the main chain's block at `height`, or None above the tip."""

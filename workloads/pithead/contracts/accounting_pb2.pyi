@@ -45,6 +45,107 @@ DECISION_SEGMENT_WRONG: Decision.ValueType  # 3
 Global___Decision: _TypeAlias = Decision  # noqa: Y015
 
 @_typing.final
+class ChainFactsRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    COIN_FIELD_NUMBER: _builtins.int
+    FIRST_HEIGHT_FIELD_NUMBER: _builtins.int
+    LAST_HEIGHT_FIELD_NUMBER: _builtins.int
+    coin: _builtins.str
+    """"<coin>/<network>" """
+    first_height: _builtins.int
+    last_height: _builtins.int
+    """included"""
+    def __init__(
+        self,
+        *,
+        coin: _builtins.str = ...,
+        first_height: _builtins.int = ...,
+        last_height: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["coin", b"coin", "first_height", b"first_height", "last_height", b"last_height"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ChainFactsRequest: _TypeAlias = ChainFactsRequest  # noqa: Y015
+
+@_typing.final
+class ChainFactsReply(_message.Message):
+    """Heights in order; those of which nothing is known are left out. The height above the newest
+    block is there for its subsidy and fee index, without a hash.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    BLOCKS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def blocks(self) -> _containers.RepeatedCompositeFieldContainer[Global___ChainBlock]: ...
+    def __init__(
+        self,
+        *,
+        blocks: _abc.Iterable[Global___ChainBlock] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["blocks", b"blocks"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ChainFactsReply: _TypeAlias = ChainFactsReply  # noqa: Y015
+
+@_typing.final
+class ChainBlock(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    HEIGHT_FIELD_NUMBER: _builtins.int
+    HASH_FIELD_NUMBER: _builtins.int
+    BITS_FIELD_NUMBER: _builtins.int
+    SUBSIDY_FIELD_NUMBER: _builtins.int
+    FEES_FIELD_NUMBER: _builtins.int
+    FEE_INDEX_FIELD_NUMBER: _builtins.int
+    SETTLED_FIELD_NUMBER: _builtins.int
+    height: _builtins.int
+    hash: _builtins.bytes
+    """internal byte order; empty: no block yet"""
+    bits: _builtins.int
+    """of that block"""
+    subsidy: _builtins.int
+    """base units"""
+    fees: _builtins.int
+    """base units; missing while no node has the block's bytes"""
+    fee_index: _builtins.int
+    """Floor of the mean fees of the 144 blocks below; missing while one is not known."""
+    settled: _builtins.bool
+    """it never changes"""
+    def __init__(
+        self,
+        *,
+        height: _builtins.int = ...,
+        hash: _builtins.bytes = ...,
+        bits: _builtins.int = ...,
+        subsidy: _builtins.int = ...,
+        fees: _builtins.int | None = ...,
+        fee_index: _builtins.int | None = ...,
+        settled: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_fee_index", b"_fee_index", "_fees", b"_fees", "fee_index", b"fee_index", "fees", b"fees"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_fee_index", b"_fee_index", "_fees", b"_fees", "bits", b"bits", "fee_index", b"fee_index", "fees", b"fees", "hash", b"hash", "height", b"height", "settled", b"settled", "subsidy", b"subsidy"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__fee_index: _TypeAlias = _typing.Literal["fee_index"]  # noqa: Y015
+    _WhichOneofArgType__fee_index: _TypeAlias = _typing.Literal["_fee_index", b"_fee_index"]  # noqa: Y015
+    _WhichOneofReturnType__fees: _TypeAlias = _typing.Literal["fees"]  # noqa: Y015
+    _WhichOneofArgType__fees: _TypeAlias = _typing.Literal["_fees", b"_fees"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__fee_index) -> _WhichOneofReturnType__fee_index | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__fees) -> _WhichOneofReturnType__fees | None: ...
+
+Global___ChainBlock: _TypeAlias = ChainBlock  # noqa: Y015
+
+@_typing.final
 class WaitingRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 

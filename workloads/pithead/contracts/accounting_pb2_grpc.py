@@ -69,6 +69,11 @@ class AccountingStub:
                 request_serializer=pithead_dot_contracts_dot_accounting__pb2.WaitingRequest.SerializeToString,
                 response_deserializer=pithead_dot_contracts_dot_accounting__pb2.WaitingReply.FromString,
                 _registered_method=True)
+        self.ChainFacts = channel.unary_unary(
+                '/pithead.shares.v1.Accounting/ChainFacts',
+                request_serializer=pithead_dot_contracts_dot_accounting__pb2.ChainFactsRequest.SerializeToString,
+                response_deserializer=pithead_dot_contracts_dot_accounting__pb2.ChainFactsReply.FromString,
+                _registered_method=True)
         self.Decide = channel.unary_unary(
                 '/pithead.shares.v1.Accounting/Decide',
                 request_serializer=pithead_dot_contracts_dot_accounting__pb2.DecideRequest.SerializeToString,
@@ -126,6 +131,13 @@ class AccountingServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ChainFacts(self, request, context):
+        """What the hub's nodes say of the main chain, at most 2016 heights.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def Decide(self, request, context):
         """Carries out one decision and records who made it and why.
         FAILED_PRECONDITION: there is nothing of the kind to decide.
@@ -171,6 +183,11 @@ def add_AccountingServicer_to_server(servicer, server):
                     servicer.Waiting,
                     request_deserializer=pithead_dot_contracts_dot_accounting__pb2.WaitingRequest.FromString,
                     response_serializer=pithead_dot_contracts_dot_accounting__pb2.WaitingReply.SerializeToString,
+            ),
+            'ChainFacts': grpc.unary_unary_rpc_method_handler(
+                    servicer.ChainFacts,
+                    request_deserializer=pithead_dot_contracts_dot_accounting__pb2.ChainFactsRequest.FromString,
+                    response_serializer=pithead_dot_contracts_dot_accounting__pb2.ChainFactsReply.SerializeToString,
             ),
             'Decide': grpc.unary_unary_rpc_method_handler(
                     servicer.Decide,
@@ -367,6 +384,33 @@ class Accounting:
             '/pithead.shares.v1.Accounting/Waiting',
             pithead_dot_contracts_dot_accounting__pb2.WaitingRequest.SerializeToString,
             pithead_dot_contracts_dot_accounting__pb2.WaitingReply.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ChainFacts(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/pithead.shares.v1.Accounting/ChainFacts',
+            pithead_dot_contracts_dot_accounting__pb2.ChainFactsRequest.SerializeToString,
+            pithead_dot_contracts_dot_accounting__pb2.ChainFactsReply.FromString,
             options,
             channel_credentials,
             insecure,

@@ -43,6 +43,8 @@ class AccountingStub:
     Counters: _grpc.UnaryUnaryMultiCallable[_accounting_pb2.CountersRequest, _accounting_pb2.CountersReply]
     Waiting: _grpc.UnaryUnaryMultiCallable[_accounting_pb2.WaitingRequest, _accounting_pb2.WaitingReply]
     """What seals or windows wait for that only a person can end."""
+    ChainFacts: _grpc.UnaryUnaryMultiCallable[_accounting_pb2.ChainFactsRequest, _accounting_pb2.ChainFactsReply]
+    """What the hub's nodes say of the main chain, at most 2016 heights."""
     Decide: _grpc.UnaryUnaryMultiCallable[_accounting_pb2.DecideRequest, _accounting_pb2.DecideReply]
     """Carries out one decision and records who made it and why.
     FAILED_PRECONDITION: there is nothing of the kind to decide.
@@ -63,6 +65,8 @@ class AccountingAsyncStub(AccountingStub):
     Counters: _aio.UnaryUnaryMultiCallable[_accounting_pb2.CountersRequest, _accounting_pb2.CountersReply]  # type: ignore[assignment]
     Waiting: _aio.UnaryUnaryMultiCallable[_accounting_pb2.WaitingRequest, _accounting_pb2.WaitingReply]  # type: ignore[assignment]
     """What seals or windows wait for that only a person can end."""
+    ChainFacts: _aio.UnaryUnaryMultiCallable[_accounting_pb2.ChainFactsRequest, _accounting_pb2.ChainFactsReply]  # type: ignore[assignment]
+    """What the hub's nodes say of the main chain, at most 2016 heights."""
     Decide: _aio.UnaryUnaryMultiCallable[_accounting_pb2.DecideRequest, _accounting_pb2.DecideReply]  # type: ignore[assignment]
     """Carries out one decision and records who made it and why.
     FAILED_PRECONDITION: there is nothing of the kind to decide.
@@ -122,6 +126,14 @@ class AccountingServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_accounting_pb2.WaitingReply, _abc.Awaitable[_accounting_pb2.WaitingReply]]:
         """What seals or windows wait for that only a person can end."""
+
+    @_abc_1.abstractmethod
+    def ChainFacts(
+        self,
+        request: _accounting_pb2.ChainFactsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_accounting_pb2.ChainFactsReply, _abc.Awaitable[_accounting_pb2.ChainFactsReply]]:
+        """What the hub's nodes say of the main chain, at most 2016 heights."""
 
     @_abc_1.abstractmethod
     def Decide(

@@ -7,12 +7,14 @@ node that cannot be asked leaves its state as it is.
 import logging
 from collections.abc import Callable
 
-from sqlalchemy import Row, select, update
-from sqlalchemy.ext.asyncio import AsyncEngine
+from sqlalchemy import Row, func, select, update
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from pithead.coins.node import NodeError
+from pithead.coins.params import ChainParams
 from pithead.shares import decisions, metrics, schema
 from pithead.shares.chain import HubChain
+from pithead.shares.fees import INDEX_BLOCKS, doubt
 from pithead.shares.states import SegmentState
 from pithead.shares.verdict import judge
 from pithead.store import reading, transaction
@@ -29,10 +31,15 @@ class Confirmer:
     """Keeps the states of one coin's segments."""
 
     def __init__(
-        self, engine: AsyncEngine, coin: str, chain: HubChain, now_ms: Callable[[], int]
+        self,
+        engine: AsyncEngine,
+        params: ChainParams,
+        chain: HubChain,
+        now_ms: Callable[[], int],
     ) -> None:
         self._engine = engine
-        self._coin = coin
+        self._params = params
+        self._coin = params.key
         self._chain = chain
         self._now_ms = now_ms
         self._unknown_since: dict[int, int] = {}
@@ -108,11 +115,16 @@ class Confirmer:
     ) -> None:
         table = schema.segments
         name = f"{self._coin} {segment.parent[::-1].hex()} height {segment.height}"
+        subsidy = None if state is SegmentState.DISPUTED else self._params.subsidy(segment.height)
         async with transaction(self._engine) as connection:
+            note = ""
+            if state is SegmentState.SETTLED:
+                seen = await _fees_seen_max(connection, self._coin, segment.height)
+                note = doubt(self._params, segment.height, segment.value, seen)
             result = await connection.execute(
                 update(table)
                 .where(table.c.id == segment.id, table.c.state == segment.state)
-                .values(state=state)
+                .values(state=state, subsidy=subsidy, doubt=note or None)
             )
             if state is SegmentState.DISPUTED and result.rowcount:
                 await decisions.record(
@@ -123,6 +135,23 @@ class Confirmer:
                     reason=reason,
                     now_ms=self._now_ms(),
                 )
+        if note:
+            metrics.DOUBTED.labels(self._coin).inc()
+            logger.warning("segment %s: its block value is not believed: %s", name, note)
         if state is SegmentState.DISPUTED:
             metrics.DISPUTED.labels(self._coin).inc()
             logger.error("segment %s is disputed and earns nothing: %s", name, reason)
+
+
+async def _fees_seen_max(connection: AsyncConnection, coin: str, height: int) -> int | None:
+    """Most fees of any block at `height` or of the day before; None while not all are known."""
+    blocks = schema.chain_blocks.c
+    first = height - INDEX_BLOCKS
+    count, most = (
+        await connection.execute(
+            select(func.count(blocks.fees), func.max(blocks.fees)).where(
+                blocks.coin == coin, blocks.height >= first, blocks.height <= height
+            )
+        )
+    ).one()
+    return None if count < height - first else int(most)

@@ -40,3 +40,8 @@ async def lock_producers(connection: AsyncConnection) -> None:
 async def lock_books(connection: AsyncConnection, coin: str) -> None:
     """Be the only one to give ids to accounts and segments of a coin."""
     await take_turns(connection, f"shares/books/{coin}")
+
+
+async def lock_chain(connection: AsyncConnection, coin: str) -> None:
+    """Be the only one to write what the nodes say of a coin's main chain; taken alone."""
+    await take_turns(connection, f"shares/chain/{coin}")

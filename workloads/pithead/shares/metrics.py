@@ -27,3 +27,19 @@ SEALED_HEIGHT = Gauge("pithead_accounting_sealed_height", "Highest sealed height
 DISPUTED = Counter(
     "pithead_accounting_disputed_segments_total", "Segments that became Disputed", ["coin"]
 )
+CHAIN_HEIGHT = Gauge(
+    "pithead_accounting_chain_height", "Highest block whose bits and fees are known", ["coin"]
+)
+CHAIN_REPLACED = Counter(
+    "pithead_accounting_chain_replaced_total", "Known blocks that left the main chain", ["coin"]
+)
+CHAIN_CONTRADICTED = Counter(
+    "pithead_accounting_chain_contradicted_total",
+    "Times that no node had a settled block on its main chain",
+    ["coin"],
+)
+DOUBTED = Counter(
+    "pithead_accounting_doubted_values_total",
+    "Segments whose claimed block value is not believed",
+    ["coin"],
+)

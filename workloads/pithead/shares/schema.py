@@ -24,7 +24,7 @@ from sqlalchemy import (
 from pithead.shares.states import INT63_MAX
 from pithead.store import BigId, Hash32, JsonText, make_metadata
 
-REVISION = "0001"
+REVISION = "0002"
 """Newest migration: what the database must be of."""
 
 METADATA = make_metadata()
@@ -106,10 +106,34 @@ segments = Table(
     Column("value", BigInteger, nullable=False),
     Column("state", Text, nullable=False),
     Column("first_seen_ms", BigInteger, nullable=False),
+    Column("subsidy", BigInteger, nullable=True),
+    Column("doubt", Text, nullable=True),
     UniqueConstraint("coin", "parent", "height", "bits", "aux"),
     Index(None, "coin", "state"),
 )
-"""A segment claimed with two heights is two segments; at most one of them gets confirmed."""
+"""A segment claimed with two heights is two segments; at most one of them gets confirmed.
+
+`subsidy` is there from the confirmation on; `doubt` says why `value`, which an edge claimed, is
+not believed."""
+
+chain_blocks = Table(
+    "chain_blocks",
+    METADATA,
+    Column("coin", Text, nullable=False),
+    Column("height", BigInteger, nullable=False),
+    Column("hash", Hash32, nullable=False),
+    Column("parent", Hash32, nullable=False),
+    Column("bits", BigInteger, nullable=False),
+    Column("subsidy", BigInteger, nullable=False),
+    Column("value", BigInteger, nullable=True),
+    Column("fees", BigInteger, nullable=True),
+    Column("settled", Boolean, nullable=False),
+    PrimaryKeyConstraint("coin", "height"),
+)
+"""The main chain as the hub's nodes have it, heights without gaps; settled rows never change.
+
+`value` is the sum of the coinbase's outputs, `fees` what of it is above the subsidy; both are empty
+while no node has the block's bytes any more."""
 
 revisions = Table(
     "revisions",

@@ -25,6 +25,7 @@ from pithead.rpc import serve
 from pithead.shares.chain import HubChain
 from pithead.shares.confirm import Confirmer
 from pithead.shares.consume import Consumer
+from pithead.shares.follow import ChainFollower, Contradicted
 from pithead.shares.intake import PositionMoved
 from pithead.shares.pace import Trouble, pause, until_stopped
 from pithead.shares.pools import Pool, PoolConflict, register
@@ -92,14 +93,15 @@ async def _serve(
         chains: dict[str, HubChain] = {}
         for name, coin in coins.items():
             nodes = sorted(coin.nodes, key=lambda node: node.standby)
-            chains[name] = HubChain(
-                [
-                    await stack.enter_async_context(RpcNode(node, network=coin.network))
-                    for node in nodes
-                ]
-            )
-            confirmer = Confirmer(engine, coin.key, chains[name], _now_ms)
+            rpc_nodes = [
+                await stack.enter_async_context(RpcNode(node, network=coin.network))
+                for node in nodes
+            ]
+            chains[name] = HubChain(rpc_nodes)
+            confirmer = Confirmer(engine, params[coin.key], chains[name], _now_ms)
             loops.append(_confirm(confirmer, coin, standing, stop))
+            follower = ChainFollower(engine, params[coin.key], rpc_nodes, _now_ms)
+            loops.append(_follow(follower, coin, standing, stop))
         for pool, pool_settings in zip(pools, settings.pools, strict=True):
             coin = coins[pool_settings.coin]
             reader = log.reader(shares_topic(pool.name))
@@ -183,6 +185,25 @@ async def _confirm(
             await until_stopped(stop, confirmer.step())
             trouble.worked()
         except TRANSIENT as error:
+            delay_s = trouble.failed(error)
+        await pause(stop, delay_s)
+
+
+async def _follow(
+    follower: ChainFollower, coin: CoinSettings, standing: Standing, stop: asyncio.Event
+) -> None:
+    name = f"nodes of {coin.name}, asked for blocks"
+    trouble = Trouble(name)
+    while not stop.is_set():
+        standing.turned(name)
+        delay_s = coin.poll_interval_ms / 1000
+        try:
+            changed = await until_stopped(stop, follower.step())
+            trouble.worked()
+            if changed:
+                # Behind the chain, as after a first start: the next blocks at once.
+                delay_s = 0
+        except (*TRANSIENT, Contradicted) as error:
             delay_s = trouble.failed(error)
         await pause(stop, delay_s)
 

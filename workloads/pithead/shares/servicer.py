@@ -21,6 +21,7 @@ from pithead.contracts import accounting_pb2, accounting_pb2_grpc, share_log_pb2
 from pithead.shares import schema
 from pithead.shares.booking import CREDITED
 from pithead.shares.books import CHUNK, AccountBook
+from pithead.shares.chain_query import read_chain_facts
 from pithead.shares.decisions import DecisionRefused, close_producer, decide_segment
 from pithead.shares.query import (
     UnknownName,
@@ -258,6 +259,41 @@ class AccountingServicer(accounting_pb2_grpc.AccountingServicer):
                 )
                 for row in waiting.set_aside
             ],
+        )
+
+    async def ChainFacts(  # noqa: N802 - the contract's name
+        self,
+        request: accounting_pb2.ChainFactsRequest,
+        context: grpc.aio.ServicerContext[
+            accounting_pb2.ChainFactsRequest, accounting_pb2.ChainFactsReply
+        ],
+    ) -> accounting_pb2.ChainFactsReply:
+        """Hash, bits, subsidy, fees and fee index of heights of the main chain."""
+        params = self._coins.get(request.coin)
+        if params is None:
+            await context.abort(grpc.StatusCode.NOT_FOUND, f"no coin {request.coin} here")
+        try:
+            async with reading(self._engine) as connection:
+                facts = await read_chain_facts(
+                    connection, params, request.first_height, request.last_height
+                )
+        except ValueError as error:
+            await context.abort(grpc.StatusCode.INVALID_ARGUMENT, str(error))
+        except DBAPIError as error:
+            await _away(context, error)
+        return accounting_pb2.ChainFactsReply(
+            blocks=[
+                accounting_pb2.ChainBlock(
+                    height=block.height,
+                    hash=block.hash,
+                    bits=block.bits,
+                    subsidy=block.subsidy,
+                    fees=block.fees,
+                    fee_index=block.fee_index,
+                    settled=block.settled,
+                )
+                for block in facts
+            ]
         )
 
     async def Decide(  # noqa: N802 - the contract's name

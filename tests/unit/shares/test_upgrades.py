@@ -1,0 +1,34 @@
+"""Databases of earlier revisions, with rows in them, brought to the newest."""
+
+from pathlib import Path
+
+import pytest
+from sqlalchemy import select, text
+
+from pithead.shares import schema
+from pithead.shares.states import SegmentState
+from pithead.store import reading, transaction
+from pithead.store.migrate import migrate
+from tests.support.shares import BITS, COIN, parent
+from tests.support.upgrades import database_at
+
+pytestmark = pytest.mark.databases
+
+
+async def test_segments_of_0001_keep_what_they_were_and_are_not_doubted(tmp_path: Path) -> None:
+    url, engine = await database_at(tmp_path, "shares", "0001")
+    async with transaction(engine) as connection:
+        await connection.execute(
+            text(
+                "INSERT INTO segments (coin, parent, height, bits, aux, value, state, "
+                "first_seen_ms) VALUES (:coin, :parent, 10, :bits, '[]', 7, 'settled', 5)"
+            ),
+            {"coin": COIN, "parent": parent(10), "bits": BITS},
+        )
+    assert await migrate(url, "pithead.shares") == schema.REVISION
+    async with reading(engine) as connection:
+        row = (await connection.execute(select(schema.segments))).one()
+        assert (row.height, row.value, row.state) == (10, 7, SegmentState.SETTLED)
+        assert (row.subsidy, row.doubt) == (None, None)
+        assert not (await connection.execute(select(schema.chain_blocks))).all()
+    await engine.dispose()
