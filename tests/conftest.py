@@ -1,5 +1,6 @@
 """Tiers, time limits, and what a machine must have for a test to run."""
 
+import importlib.util
 import json
 import os
 import shutil
@@ -18,7 +19,11 @@ hypothesis.settings.load_profile("pithead")
 
 TIERS = ("gate", "full", "proof")
 
-pytest_plugins = ["tests.e2e.bed.fixtures", "tests.support.database_fixtures"]
+pytest_plugins = [
+    "tests.e2e.bed.fixtures",
+    "tests.support.database_fixtures",
+    "tests.support.columnar",
+]
 
 REMEDIES = {
     "litecoind": "the program litecoind is missing (Debian: apt-get install litecoind)",
@@ -27,7 +32,26 @@ REMEDIES = {
     "pgbouncer": "the program pgbouncer is missing (Debian: apt-get install pgbouncer)",
 }
 
-ABILITIES = {"cluster": no_cluster, "containers": no_containers, "kafka": no_kafka}
+
+def no_chdb() -> str | None:
+    """Why chdb cannot be had."""
+    there = importlib.util.find_spec("chdb") is not None
+    return None if there else "chdb is missing (pip install 'pithead[embedded]')"
+
+
+def no_clickhouse() -> str | None:
+    """Why ClickHouse's server cannot be had."""
+    there = _has("clickhouse-server")
+    return None if there else "clickhouse-server is missing (Debian: apt-get install it)"
+
+
+ABILITIES = {
+    "cluster": no_cluster,
+    "containers": no_containers,
+    "kafka": no_kafka,
+    "chdb": no_chdb,
+    "clickhouse": no_clickhouse,
+}
 """What takes more than one program: each returns why it cannot be had, or None."""
 
 
