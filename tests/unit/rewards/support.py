@@ -227,6 +227,8 @@ class ScriptedShares(accounting_pb2_grpc.AccountingServicer):
     needed: int = 40
     filled: bool = True
     sealed: int = -1
+    archive: bytes = bytes([8]) * 32
+    """Hash of every sealed height; empty while the archive lags."""
     sessions: dict[bytes, tuple[str, str]] = field(default_factory=dict)
     window_requests: list[accounting_pb2.WindowRequest] = field(default_factory=list)
     hash: bytes = bytes([7]) * 32
@@ -243,6 +245,7 @@ class ScriptedShares(accounting_pb2_grpc.AccountingServicer):
             last_group="2/b/0",
             sealed=height <= self.sealed,
             hash=self.hash,
+            archive_hash=self.archive if height <= self.sealed else b"",
         )
         chunks = [
             self.cells[at : at + self.part_cells]
@@ -270,7 +273,12 @@ class ScriptedShares(accounting_pb2_grpc.AccountingServicer):
     async def Seals(  # noqa: N802 - the contract's name
         self, request: accounting_pb2.SealsRequest, context: object
     ) -> accounting_pb2.SealsReply:
-        return accounting_pb2.SealsReply(any=self.sealed >= 0, sealed_height=max(0, self.sealed))
+        return accounting_pb2.SealsReply(
+            any=self.sealed >= 0,
+            sealed_height=max(0, self.sealed),
+            any_archived=self.sealed >= 0 and bool(self.archive),
+            archived_height=max(0, self.sealed),
+        )
 
     async def FindSession(  # noqa: N802 - the contract's name
         self, request: accounting_pb2.FindSessionRequest, context: object

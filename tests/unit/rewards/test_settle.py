@@ -393,7 +393,39 @@ async def test_an_audit_finds_a_changed_window(bench: Bench) -> None:
     bench.shares.hash = bytes(32)
     found = (await bench.audit()).differences
     assert {one.where.rsplit(" ", 2)[-1] for one in found if one.what == "window"} == {"hash"}
-    assert [one.what for one in found].count("split") == 2
+    # Twice, out of the cells and out of the archive.
+    assert [one.what for one in found].count("split") == 2 * 2
+
+
+async def test_a_split_waits_for_the_archive_of_its_height_and_names_it(bench: Bench) -> None:
+    block = await bench.add()
+    archive, bench.shares.archive = bench.shares.archive, b""
+    bench.shares.sealed = block.height
+    await bench.step()
+    provisional = await bench.split(block)
+    assert provisional is not None
+    assert not provisional.final
+    bench.shares.archive = archive
+    await bench.step()
+    final = await bench.split(block)
+    assert final is not None
+    assert (final.final, final.window.archive) == (True, archive)
+
+
+async def test_an_audit_finds_another_archive_and_asks_for_the_window_out_of_it(
+    bench: Bench,
+) -> None:
+    block = await bench.add()
+    bench.shares.sealed = block.height
+    await bench.step()
+    bench.shares.window_requests.clear()
+    assert (await bench.audit()).differences == ()
+    assert [request.archived for request in bench.shares.window_requests] == [False, True]
+    bench.shares.archive = bytes([9]) * 32
+    found = (await bench.audit()).differences
+    assert {(one.what, one.where.rsplit(" ", 1)[1], one.expected, one.got) for one in found} == {
+        ("window", "archive", "09" * 32, "08" * 32)
+    }
 
 
 async def test_an_audit_finds_money_moved_between_accounts(bench: Bench) -> None:

@@ -140,6 +140,14 @@ async def test_shares_in_the_log_become_a_final_window(tmp_path: Path) -> None:
             assert len(head.header.hash) == 32
             assert [int.from_bytes(last, "big") for last in part.last] == [70, 20]
             assert list(part.full) == [b"", b""]
+
+            async def archived() -> bool:
+                return (await stub.Seals(pb.SealsRequest(pool=POOL))).archived_height == 3
+
+            await until(archived)
+            cells = await window(stub, height=3, parent=tip)
+            assert len(cells[0].header.archive_hash) == 32
+            assert await window(stub, height=3, parent=tip, archived=True) == cells
             await check_people(stub)
             await writer.close()
 
@@ -216,6 +224,10 @@ async def test_it_serves_while_node_and_log_are_away_and_refuses_what_it_does_no
         refused: list[tuple[Awaitable[object], grpc.StatusCode]] = [
             (window(stub, pool="nobody", parent=bytes(32)), grpc.StatusCode.NOT_FOUND),
             (window(stub, scheme="pps", parent=bytes(32)), grpc.StatusCode.NOT_FOUND),
+            (
+                window(stub, parent=bytes(32), archived=True),
+                grpc.StatusCode.FAILED_PRECONDITION,
+            ),
             (window(stub, parent=b"short"), grpc.StatusCode.INVALID_ARGUMENT),
             (window(stub, parent=bytes(32), weight="0"), grpc.StatusCode.INVALID_ARGUMENT),
             (window(stub, parent=bytes(32), weight="1e9"), grpc.StatusCode.INVALID_ARGUMENT),

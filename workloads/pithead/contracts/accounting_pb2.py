@@ -24,15 +24,15 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"pithead/contracts/accounting.proto\x12\x11pithead.shares.v1\"L\n\x11\x43hainFactsRequest\x12\x0c\n\x04\x63oin\x18\x01 \x01(\t\x12\x14\n\x0c\x66irst_height\x18\x02 \x01(\r\x12\x13\n\x0blast_height\x18\x03 \x01(\r\"@\n\x0f\x43hainFactsReply\x12-\n\x06\x62locks\x18\x01 \x03(\x0b\x32\x1d.pithead.shares.v1.ChainBlock\"\x9c\x01\n\nChainBlock\x12\x0e\n\x06height\x18\x01 \x01(\r\x12\x0c\n\x04hash\x18\x02 \x01(\x0c\x12\x0c\n\x04\x62its\x18\x03 \x01(\r\x12\x0f\n\x07subsidy\x18\x04 \x01(\x04\x12\x11\n\x04\x66\x65\x65s\x18\x05 \x01(\x04H\x00\x88\x01\x01\x12\x16\n\tfee_index\x18\x06 \x01(\x04H\x01\x88\x01\x01\x12\x0f\n\x07settled\x18\x07 \x01(\x08\x42\x07\n\x05_feesB\x0c\n\n_fee_index\"\x1e\n\x0eWaitingRequest\x12\x0c\n\x04pool\x18\x01 \x01(\t\"\xa8\x01\n\x0cWaitingReply\x12\x32\n\tproducers\x18\x01 \x03(\x0b\x32\x1f.pithead.shares.v1.OpenProducer\x12\x34\n\x08segments\x18\x02 \x03(\x0b\x32\".pithead.shares.v1.DisputedSegment\x12.\n\tset_aside\x18\x03 \x03(\x0b\x32\x1b.pithead.shares.v1.SetAside\"v\n\x0cOpenProducer\x12\x10\n\x08producer\x18\x01 \x01(\x0c\x12\x0e\n\x06region\x18\x02 \x01(\t\x12\x11\n\tpartition\x18\x03 \x01(\t\x12\x0f\n\x07missing\x18\x04 \x01(\x04\x12\x0f\n\x07promise\x18\x05 \x01(\r\x12\x0f\n\x07last_ms\x18\x06 \x01(\x04\"M\n\x0f\x44isputedSegment\x12\n\n\x02id\x18\x01 \x01(\x04\x12\x0e\n\x06parent\x18\x02 \x01(\x0c\x12\x0e\n\x06height\x18\x03 \x01(\r\x12\x0e\n\x06weight\x18\x04 \x01(\t\"N\n\x08SetAside\x12\x11\n\tpartition\x18\x01 \x01(\t\x12\x10\n\x08position\x18\x02 \x01(\x04\x12\x0e\n\x06reason\x18\x03 \x01(\t\x12\r\n\x05\x61t_ms\x18\x04 \x01(\x04\"~\n\rDecideRequest\x12-\n\x08\x64\x65\x63ision\x18\x01 \x01(\x0e\x32\x1b.pithead.shares.v1.Decision\x12\x10\n\x08producer\x18\x02 \x01(\x0c\x12\x0f\n\x07segment\x18\x03 \x01(\x04\x12\x0b\n\x03who\x18\x04 \x01(\t\x12\x0e\n\x06reason\x18\x05 \x01(\t\"\x1e\n\x0b\x44\x65\x63ideReply\x12\x0f\n\x07outcome\x18\x01 \x01(\t\"]\n\rWindowRequest\x12\x0c\n\x04pool\x18\x01 \x01(\t\x12\x0e\n\x06scheme\x18\x02 \x01(\t\x12\x0e\n\x06height\x18\x03 \x01(\r\x12\x0e\n\x06parent\x18\x04 \x01(\x0c\x12\x0e\n\x06weight\x18\x05 \x01(\t\"j\n\nWindowPart\x12/\n\x06header\x18\x01 \x01(\x0b\x32\x1f.pithead.shares.v1.WindowHeader\x12\x0f\n\x07\x61\x63\x63ount\x18\x02 \x03(\x04\x12\x0c\n\x04\x66ull\x18\x03 \x03(\x0c\x12\x0c\n\x04last\x18\x04 \x03(\x0c\"\x9b\x01\n\x0cWindowHeader\x12\x14\n\x0cgroup_weight\x18\x01 \x01(\x0c\x12\x0e\n\x06needed\x18\x02 \x01(\x0c\x12\x0e\n\x06\x66illed\x18\x03 \x01(\x08\x12\x0e\n\x06groups\x18\x04 \x01(\r\x12\x13\n\x0b\x66irst_group\x18\x05 \x01(\t\x12\x12\n\nlast_group\x18\x06 \x01(\t\x12\x0e\n\x06sealed\x18\x07 \x01(\x08\x12\x0c\n\x04hash\x18\x08 \x01(\x0c\"\x1c\n\x0cSealsRequest\x12\x0c\n\x04pool\x18\x01 \x01(\t\"H\n\nSealsReply\x12\x0b\n\x03\x61ny\x18\x01 \x01(\x08\x12\x15\n\rsealed_height\x18\x02 \x01(\r\x12\x16\n\x0eopen_producers\x18\x03 \x01(\r\";\n\x12\x46indSessionRequest\x12\x10\n\x08producer\x18\x01 \x01(\x0c\x12\x13\n\x0b\x65xtranonce1\x18\x02 \x01(\x0c\"V\n\x10\x46indSessionReply\x12\r\n\x05\x66ound\x18\x01 \x01(\x08\x12\x0f\n\x07\x61\x63\x63ount\x18\x02 \x01(\t\x12\x0e\n\x06worker\x18\x03 \x01(\t\x12\x12\n\naccount_id\x18\x04 \x01(\x04\"\x1e\n\x0f\x41\x63\x63ountsRequest\x12\x0b\n\x03ids\x18\x01 \x03(\x04\"=\n\rAccountsReply\x12,\n\x08\x61\x63\x63ounts\x18\x01 \x03(\x0b\x32\x1a.pithead.shares.v1.Account\"B\n\x07\x41\x63\x63ount\x12\n\n\x02id\x18\x01 \x01(\x04\x12\x0c\n\x04\x63oin\x18\x02 \x01(\t\x12\r\n\x05login\x18\x03 \x01(\t\x12\x0e\n\x06script\x18\x04 \x01(\x0c\"3\n\x14\x45nsureAccountRequest\x12\x0c\n\x04\x63oin\x18\x01 \x01(\t\x12\r\n\x05login\x18\x02 \x01(\t\"\x1f\n\x0f\x43ountersRequest\x12\x0c\n\x04pool\x18\x01 \x01(\t\"\xa7\x01\n\rCountersReply\x12\x10\n\x08\x61\x63\x63\x65pted\x18\x01 \x01(\x04\x12\r\n\x05stale\x18\x02 \x01(\x04\x12\x11\n\tduplicate\x18\x03 \x01(\x04\x12\x0b\n\x03low\x18\x04 \x01(\x04\x12\x0f\n\x07invalid\x18\x05 \x01(\x04\x12\x0e\n\x06weight\x18\x06 \x01(\t\x12\x34\n\x08\x61\x63\x63ounts\x18\x07 \x03(\x0b\x32\".pithead.shares.v1.AccountCounters\"Q\n\x0f\x41\x63\x63ountCounters\x12\x0f\n\x07\x61\x63\x63ount\x18\x01 \x01(\x04\x12\r\n\x05login\x18\x02 \x01(\t\x12\x0e\n\x06shares\x18\x03 \x01(\x04\x12\x0e\n\x06weight\x18\x04 \x01(\t*y\n\x08\x44\x65\x63ision\x12\x18\n\x14\x44\x45\x43ISION_UNSPECIFIED\x10\x00\x12\x1b\n\x17\x44\x45\x43ISION_CLOSE_PRODUCER\x10\x01\x12\x1a\n\x16\x44\x45\x43ISION_SEGMENT_RIGHT\x10\x02\x12\x1a\n\x16\x44\x45\x43ISION_SEGMENT_WRONG\x10\x03\x32\xea\x05\n\nAccounting\x12K\n\x06Window\x12 .pithead.shares.v1.WindowRequest\x1a\x1d.pithead.shares.v1.WindowPart0\x01\x12G\n\x05Seals\x12\x1f.pithead.shares.v1.SealsRequest\x1a\x1d.pithead.shares.v1.SealsReply\x12Y\n\x0b\x46indSession\x12%.pithead.shares.v1.FindSessionRequest\x1a#.pithead.shares.v1.FindSessionReply\x12P\n\x08\x41\x63\x63ounts\x12\".pithead.shares.v1.AccountsRequest\x1a .pithead.shares.v1.AccountsReply\x12T\n\rEnsureAccount\x12\'.pithead.shares.v1.EnsureAccountRequest\x1a\x1a.pithead.shares.v1.Account\x12P\n\x08\x43ounters\x12\".pithead.shares.v1.CountersRequest\x1a .pithead.shares.v1.CountersReply\x12M\n\x07Waiting\x12!.pithead.shares.v1.WaitingRequest\x1a\x1f.pithead.shares.v1.WaitingReply\x12V\n\nChainFacts\x12$.pithead.shares.v1.ChainFactsRequest\x1a\".pithead.shares.v1.ChainFactsReply\x12J\n\x06\x44\x65\x63ide\x12 .pithead.shares.v1.DecideRequest\x1a\x1e.pithead.shares.v1.DecideReplyb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"pithead/contracts/accounting.proto\x12\x11pithead.shares.v1\"L\n\x11\x43hainFactsRequest\x12\x0c\n\x04\x63oin\x18\x01 \x01(\t\x12\x14\n\x0c\x66irst_height\x18\x02 \x01(\r\x12\x13\n\x0blast_height\x18\x03 \x01(\r\"@\n\x0f\x43hainFactsReply\x12-\n\x06\x62locks\x18\x01 \x03(\x0b\x32\x1d.pithead.shares.v1.ChainBlock\"\x9c\x01\n\nChainBlock\x12\x0e\n\x06height\x18\x01 \x01(\r\x12\x0c\n\x04hash\x18\x02 \x01(\x0c\x12\x0c\n\x04\x62its\x18\x03 \x01(\r\x12\x0f\n\x07subsidy\x18\x04 \x01(\x04\x12\x11\n\x04\x66\x65\x65s\x18\x05 \x01(\x04H\x00\x88\x01\x01\x12\x16\n\tfee_index\x18\x06 \x01(\x04H\x01\x88\x01\x01\x12\x0f\n\x07settled\x18\x07 \x01(\x08\x42\x07\n\x05_feesB\x0c\n\n_fee_index\"\x1e\n\x0eWaitingRequest\x12\x0c\n\x04pool\x18\x01 \x01(\t\"\xa8\x01\n\x0cWaitingReply\x12\x32\n\tproducers\x18\x01 \x03(\x0b\x32\x1f.pithead.shares.v1.OpenProducer\x12\x34\n\x08segments\x18\x02 \x03(\x0b\x32\".pithead.shares.v1.DisputedSegment\x12.\n\tset_aside\x18\x03 \x03(\x0b\x32\x1b.pithead.shares.v1.SetAside\"v\n\x0cOpenProducer\x12\x10\n\x08producer\x18\x01 \x01(\x0c\x12\x0e\n\x06region\x18\x02 \x01(\t\x12\x11\n\tpartition\x18\x03 \x01(\t\x12\x0f\n\x07missing\x18\x04 \x01(\x04\x12\x0f\n\x07promise\x18\x05 \x01(\r\x12\x0f\n\x07last_ms\x18\x06 \x01(\x04\"M\n\x0f\x44isputedSegment\x12\n\n\x02id\x18\x01 \x01(\x04\x12\x0e\n\x06parent\x18\x02 \x01(\x0c\x12\x0e\n\x06height\x18\x03 \x01(\r\x12\x0e\n\x06weight\x18\x04 \x01(\t\"N\n\x08SetAside\x12\x11\n\tpartition\x18\x01 \x01(\t\x12\x10\n\x08position\x18\x02 \x01(\x04\x12\x0e\n\x06reason\x18\x03 \x01(\t\x12\r\n\x05\x61t_ms\x18\x04 \x01(\x04\"~\n\rDecideRequest\x12-\n\x08\x64\x65\x63ision\x18\x01 \x01(\x0e\x32\x1b.pithead.shares.v1.Decision\x12\x10\n\x08producer\x18\x02 \x01(\x0c\x12\x0f\n\x07segment\x18\x03 \x01(\x04\x12\x0b\n\x03who\x18\x04 \x01(\t\x12\x0e\n\x06reason\x18\x05 \x01(\t\"\x1e\n\x0b\x44\x65\x63ideReply\x12\x0f\n\x07outcome\x18\x01 \x01(\t\"o\n\rWindowRequest\x12\x0c\n\x04pool\x18\x01 \x01(\t\x12\x0e\n\x06scheme\x18\x02 \x01(\t\x12\x0e\n\x06height\x18\x03 \x01(\r\x12\x0e\n\x06parent\x18\x04 \x01(\x0c\x12\x0e\n\x06weight\x18\x05 \x01(\t\x12\x10\n\x08\x61rchived\x18\x06 \x01(\x08\"j\n\nWindowPart\x12/\n\x06header\x18\x01 \x01(\x0b\x32\x1f.pithead.shares.v1.WindowHeader\x12\x0f\n\x07\x61\x63\x63ount\x18\x02 \x03(\x04\x12\x0c\n\x04\x66ull\x18\x03 \x03(\x0c\x12\x0c\n\x04last\x18\x04 \x03(\x0c\"\xb1\x01\n\x0cWindowHeader\x12\x14\n\x0cgroup_weight\x18\x01 \x01(\x0c\x12\x0e\n\x06needed\x18\x02 \x01(\x0c\x12\x0e\n\x06\x66illed\x18\x03 \x01(\x08\x12\x0e\n\x06groups\x18\x04 \x01(\r\x12\x13\n\x0b\x66irst_group\x18\x05 \x01(\t\x12\x12\n\nlast_group\x18\x06 \x01(\t\x12\x0e\n\x06sealed\x18\x07 \x01(\x08\x12\x0c\n\x04hash\x18\x08 \x01(\x0c\x12\x14\n\x0c\x61rchive_hash\x18\t \x01(\x0c\"\x1c\n\x0cSealsRequest\x12\x0c\n\x04pool\x18\x01 \x01(\t\"w\n\nSealsReply\x12\x0b\n\x03\x61ny\x18\x01 \x01(\x08\x12\x15\n\rsealed_height\x18\x02 \x01(\r\x12\x16\n\x0eopen_producers\x18\x03 \x01(\r\x12\x14\n\x0c\x61ny_archived\x18\x04 \x01(\x08\x12\x17\n\x0f\x61rchived_height\x18\x05 \x01(\r\";\n\x12\x46indSessionRequest\x12\x10\n\x08producer\x18\x01 \x01(\x0c\x12\x13\n\x0b\x65xtranonce1\x18\x02 \x01(\x0c\"V\n\x10\x46indSessionReply\x12\r\n\x05\x66ound\x18\x01 \x01(\x08\x12\x0f\n\x07\x61\x63\x63ount\x18\x02 \x01(\t\x12\x0e\n\x06worker\x18\x03 \x01(\t\x12\x12\n\naccount_id\x18\x04 \x01(\x04\"\x1e\n\x0f\x41\x63\x63ountsRequest\x12\x0b\n\x03ids\x18\x01 \x03(\x04\"=\n\rAccountsReply\x12,\n\x08\x61\x63\x63ounts\x18\x01 \x03(\x0b\x32\x1a.pithead.shares.v1.Account\"B\n\x07\x41\x63\x63ount\x12\n\n\x02id\x18\x01 \x01(\x04\x12\x0c\n\x04\x63oin\x18\x02 \x01(\t\x12\r\n\x05login\x18\x03 \x01(\t\x12\x0e\n\x06script\x18\x04 \x01(\x0c\"3\n\x14\x45nsureAccountRequest\x12\x0c\n\x04\x63oin\x18\x01 \x01(\t\x12\r\n\x05login\x18\x02 \x01(\t\"\x1f\n\x0f\x43ountersRequest\x12\x0c\n\x04pool\x18\x01 \x01(\t\"\xa7\x01\n\rCountersReply\x12\x10\n\x08\x61\x63\x63\x65pted\x18\x01 \x01(\x04\x12\r\n\x05stale\x18\x02 \x01(\x04\x12\x11\n\tduplicate\x18\x03 \x01(\x04\x12\x0b\n\x03low\x18\x04 \x01(\x04\x12\x0f\n\x07invalid\x18\x05 \x01(\x04\x12\x0e\n\x06weight\x18\x06 \x01(\t\x12\x34\n\x08\x61\x63\x63ounts\x18\x07 \x03(\x0b\x32\".pithead.shares.v1.AccountCounters\"Q\n\x0f\x41\x63\x63ountCounters\x12\x0f\n\x07\x61\x63\x63ount\x18\x01 \x01(\x04\x12\r\n\x05login\x18\x02 \x01(\t\x12\x0e\n\x06shares\x18\x03 \x01(\x04\x12\x0e\n\x06weight\x18\x04 \x01(\t*y\n\x08\x44\x65\x63ision\x12\x18\n\x14\x44\x45\x43ISION_UNSPECIFIED\x10\x00\x12\x1b\n\x17\x44\x45\x43ISION_CLOSE_PRODUCER\x10\x01\x12\x1a\n\x16\x44\x45\x43ISION_SEGMENT_RIGHT\x10\x02\x12\x1a\n\x16\x44\x45\x43ISION_SEGMENT_WRONG\x10\x03\x32\xea\x05\n\nAccounting\x12K\n\x06Window\x12 .pithead.shares.v1.WindowRequest\x1a\x1d.pithead.shares.v1.WindowPart0\x01\x12G\n\x05Seals\x12\x1f.pithead.shares.v1.SealsRequest\x1a\x1d.pithead.shares.v1.SealsReply\x12Y\n\x0b\x46indSession\x12%.pithead.shares.v1.FindSessionRequest\x1a#.pithead.shares.v1.FindSessionReply\x12P\n\x08\x41\x63\x63ounts\x12\".pithead.shares.v1.AccountsRequest\x1a .pithead.shares.v1.AccountsReply\x12T\n\rEnsureAccount\x12\'.pithead.shares.v1.EnsureAccountRequest\x1a\x1a.pithead.shares.v1.Account\x12P\n\x08\x43ounters\x12\".pithead.shares.v1.CountersRequest\x1a .pithead.shares.v1.CountersReply\x12M\n\x07Waiting\x12!.pithead.shares.v1.WaitingRequest\x1a\x1f.pithead.shares.v1.WaitingReply\x12V\n\nChainFacts\x12$.pithead.shares.v1.ChainFactsRequest\x1a\".pithead.shares.v1.ChainFactsReply\x12J\n\x06\x44\x65\x63ide\x12 .pithead.shares.v1.DecideRequest\x1a\x1e.pithead.shares.v1.DecideReplyb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'pithead.contracts.accounting_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_DECISION']._serialized_start=2118
-  _globals['_DECISION']._serialized_end=2239
+  _globals['_DECISION']._serialized_start=2205
+  _globals['_DECISION']._serialized_end=2326
   _globals['_CHAINFACTSREQUEST']._serialized_start=57
   _globals['_CHAINFACTSREQUEST']._serialized_end=133
   _globals['_CHAINFACTSREPLY']._serialized_start=135
@@ -54,33 +54,33 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_DECIDEREPLY']._serialized_start=970
   _globals['_DECIDEREPLY']._serialized_end=1000
   _globals['_WINDOWREQUEST']._serialized_start=1002
-  _globals['_WINDOWREQUEST']._serialized_end=1095
-  _globals['_WINDOWPART']._serialized_start=1097
-  _globals['_WINDOWPART']._serialized_end=1203
-  _globals['_WINDOWHEADER']._serialized_start=1206
-  _globals['_WINDOWHEADER']._serialized_end=1361
-  _globals['_SEALSREQUEST']._serialized_start=1363
-  _globals['_SEALSREQUEST']._serialized_end=1391
-  _globals['_SEALSREPLY']._serialized_start=1393
-  _globals['_SEALSREPLY']._serialized_end=1465
-  _globals['_FINDSESSIONREQUEST']._serialized_start=1467
-  _globals['_FINDSESSIONREQUEST']._serialized_end=1526
-  _globals['_FINDSESSIONREPLY']._serialized_start=1528
-  _globals['_FINDSESSIONREPLY']._serialized_end=1614
-  _globals['_ACCOUNTSREQUEST']._serialized_start=1616
-  _globals['_ACCOUNTSREQUEST']._serialized_end=1646
-  _globals['_ACCOUNTSREPLY']._serialized_start=1648
-  _globals['_ACCOUNTSREPLY']._serialized_end=1709
-  _globals['_ACCOUNT']._serialized_start=1711
-  _globals['_ACCOUNT']._serialized_end=1777
-  _globals['_ENSUREACCOUNTREQUEST']._serialized_start=1779
-  _globals['_ENSUREACCOUNTREQUEST']._serialized_end=1830
-  _globals['_COUNTERSREQUEST']._serialized_start=1832
-  _globals['_COUNTERSREQUEST']._serialized_end=1863
-  _globals['_COUNTERSREPLY']._serialized_start=1866
-  _globals['_COUNTERSREPLY']._serialized_end=2033
-  _globals['_ACCOUNTCOUNTERS']._serialized_start=2035
-  _globals['_ACCOUNTCOUNTERS']._serialized_end=2116
-  _globals['_ACCOUNTING']._serialized_start=2242
-  _globals['_ACCOUNTING']._serialized_end=2988
+  _globals['_WINDOWREQUEST']._serialized_end=1113
+  _globals['_WINDOWPART']._serialized_start=1115
+  _globals['_WINDOWPART']._serialized_end=1221
+  _globals['_WINDOWHEADER']._serialized_start=1224
+  _globals['_WINDOWHEADER']._serialized_end=1401
+  _globals['_SEALSREQUEST']._serialized_start=1403
+  _globals['_SEALSREQUEST']._serialized_end=1431
+  _globals['_SEALSREPLY']._serialized_start=1433
+  _globals['_SEALSREPLY']._serialized_end=1552
+  _globals['_FINDSESSIONREQUEST']._serialized_start=1554
+  _globals['_FINDSESSIONREQUEST']._serialized_end=1613
+  _globals['_FINDSESSIONREPLY']._serialized_start=1615
+  _globals['_FINDSESSIONREPLY']._serialized_end=1701
+  _globals['_ACCOUNTSREQUEST']._serialized_start=1703
+  _globals['_ACCOUNTSREQUEST']._serialized_end=1733
+  _globals['_ACCOUNTSREPLY']._serialized_start=1735
+  _globals['_ACCOUNTSREPLY']._serialized_end=1796
+  _globals['_ACCOUNT']._serialized_start=1798
+  _globals['_ACCOUNT']._serialized_end=1864
+  _globals['_ENSUREACCOUNTREQUEST']._serialized_start=1866
+  _globals['_ENSUREACCOUNTREQUEST']._serialized_end=1917
+  _globals['_COUNTERSREQUEST']._serialized_start=1919
+  _globals['_COUNTERSREQUEST']._serialized_end=1950
+  _globals['_COUNTERSREPLY']._serialized_start=1953
+  _globals['_COUNTERSREPLY']._serialized_end=2120
+  _globals['_ACCOUNTCOUNTERS']._serialized_start=2122
+  _globals['_ACCOUNTCOUNTERS']._serialized_end=2203
+  _globals['_ACCOUNTING']._serialized_start=2329
+  _globals['_ACCOUNTING']._serialized_end=3075
 # @@protoc_insertion_point(module_scope)

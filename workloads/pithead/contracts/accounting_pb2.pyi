@@ -351,6 +351,7 @@ class WindowRequest(_message.Message):
     HEIGHT_FIELD_NUMBER: _builtins.int
     PARENT_FIELD_NUMBER: _builtins.int
     WEIGHT_FIELD_NUMBER: _builtins.int
+    ARCHIVED_FIELD_NUMBER: _builtins.int
     pool: _builtins.str
     scheme: _builtins.str
     height: _builtins.int
@@ -359,6 +360,8 @@ class WindowRequest(_message.Message):
     """previous-block hash of the block, internal byte order"""
     weight: _builtins.str
     """W, decimal: the window's whole weight"""
+    archived: _builtins.bool
+    """out of the archive alone; FAILED_PRECONDITION before it holds it"""
     def __init__(
         self,
         *,
@@ -367,10 +370,11 @@ class WindowRequest(_message.Message):
         height: _builtins.int = ...,
         parent: _builtins.bytes = ...,
         weight: _builtins.str = ...,
+        archived: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["height", b"height", "parent", b"parent", "pool", b"pool", "scheme", b"scheme", "weight", b"weight"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["archived", b"archived", "height", b"height", "parent", b"parent", "pool", b"pool", "scheme", b"scheme", "weight", b"weight"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -430,6 +434,7 @@ class WindowHeader(_message.Message):
     LAST_GROUP_FIELD_NUMBER: _builtins.int
     SEALED_FIELD_NUMBER: _builtins.int
     HASH_FIELD_NUMBER: _builtins.int
+    ARCHIVE_HASH_FIELD_NUMBER: _builtins.int
     group_weight: _builtins.bytes
     """G, big-endian unsigned"""
     needed: _builtins.bytes
@@ -445,6 +450,8 @@ class WindowHeader(_message.Message):
     """the block's height is sealed: the window is final"""
     hash: _builtins.bytes
     """sha256 over the canonical window, part of the split"""
+    archive_hash: _builtins.bytes
+    """of the block's height in the archive; empty until it is archived"""
     def __init__(
         self,
         *,
@@ -456,10 +463,11 @@ class WindowHeader(_message.Message):
         last_group: _builtins.str = ...,
         sealed: _builtins.bool = ...,
         hash: _builtins.bytes = ...,
+        archive_hash: _builtins.bytes = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["filled", b"filled", "first_group", b"first_group", "group_weight", b"group_weight", "groups", b"groups", "hash", b"hash", "last_group", b"last_group", "needed", b"needed", "sealed", b"sealed"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["archive_hash", b"archive_hash", "filled", b"filled", "first_group", b"first_group", "group_weight", b"group_weight", "groups", b"groups", "hash", b"hash", "last_group", b"last_group", "needed", b"needed", "sealed", b"sealed"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -491,20 +499,27 @@ class SealsReply(_message.Message):
     ANY_FIELD_NUMBER: _builtins.int
     SEALED_HEIGHT_FIELD_NUMBER: _builtins.int
     OPEN_PRODUCERS_FIELD_NUMBER: _builtins.int
+    ANY_ARCHIVED_FIELD_NUMBER: _builtins.int
+    ARCHIVED_HEIGHT_FIELD_NUMBER: _builtins.int
     any: _builtins.bool
     sealed_height: _builtins.int
     """every height up to this one is sealed"""
     open_producers: _builtins.int
+    any_archived: _builtins.bool
+    archived_height: _builtins.int
+    """every height up to this one is archived"""
     def __init__(
         self,
         *,
         any: _builtins.bool = ...,
         sealed_height: _builtins.int = ...,
         open_producers: _builtins.int = ...,
+        any_archived: _builtins.bool = ...,
+        archived_height: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["any", b"any", "open_producers", b"open_producers", "sealed_height", b"sealed_height"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["any", b"any", "any_archived", b"any_archived", "archived_height", b"archived_height", "open_producers", b"open_producers", "sealed_height", b"sealed_height"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

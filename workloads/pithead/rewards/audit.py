@@ -1,8 +1,9 @@
 """Recomputes every final split from its window and compares it with what was stored, booked
 and paid by the chain.
 
-Replayable: the window is fetched again, the scheme's revision is applied again,
-and every number must come out the same, bit for bit. The ledger's entries must be
+Replayable: the window is fetched again, once out of the cells and once out of the
+archive alone, the scheme's revision is applied again, and every number must come
+out the same, bit for bit. The ledger's entries must be
 those that the split makes, no more and no less. The block's value must be what
 its coinbase pays the pool on the chain. Nothing is changed, whatever is found.
 """
@@ -11,12 +12,16 @@ from collections.abc import AsyncIterator, Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import grpc
+import grpc.aio
+
+from pithead.coins.params import ChainParams
 from pithead.contracts.accounting_pb2 import WindowPart, WindowRequest
 from pithead.contracts.ledger_pb2 import EntriesRequest, Entry
 from pithead.rewards.booking import entry
 from pithead.rewards.database import BlockRow, Database, find_block, pool_scripts
 from pithead.rewards.nodes import Nodes
-from pithead.rewards.registry import revision_at, revisions
+from pithead.rewards.registry import Revision, revision_at, revisions
 from pithead.rewards.scheme import (
     ConservedMoneyViolated,
     SchemeError,
@@ -32,7 +37,7 @@ from pithead.rewards.splits import (
     find_split,
 )
 from pithead.rewards.states import ON_CHAIN
-from pithead.rewards.windows import Computed, WindowRefused, compute_split
+from pithead.rewards.windows import Computed, FetchWindow, WindowRefused, compute_split
 
 if TYPE_CHECKING:
     # Generated for type checkers only.
@@ -41,13 +46,16 @@ if TYPE_CHECKING:
 
 CALL_TIMEOUT_S = 120.0
 
+UNARCHIVED = frozenset({grpc.StatusCode.FAILED_PRECONDITION, grpc.StatusCode.DATA_LOSS})
+"""Answers about the archive itself: it does not hold the height, or no longer as it was."""
+
 
 @dataclass(frozen=True, slots=True)
 class Difference:
     """One thing that is not as it should be."""
 
     what: str
-    """`split`, `window`, `ledger`, `chain` or `revision`."""
+    """`split`, `window`, `archive`, `ledger`, `chain` or `revision`."""
     where: str
     """Pool, block and the field or account."""
     expected: str
@@ -145,6 +153,31 @@ async def _replay(
         computed = await compute_split(fetch, nodes.params, block, revision, stored.split.carried)
     except (WindowRefused, SchemeError, ConservedMoneyViolated, ValueError) as error:
         return [_difference("window", where, "a window that can be split", error)]
+    found = list(compare(where, stored, computed))
+    if stored.window.archive:
+        found += await _replay_archived(fetch, nodes.params, block, revision, stored)
+    return found
+
+
+async def _replay_archived(
+    fetch: FetchWindow,
+    params: ChainParams,
+    block: BlockRow,
+    revision: Revision,
+    stored: StoredSplit,
+) -> list[Difference]:
+    """Compute the split once more, out of the archive alone."""
+    where = f"{block.pool} block {block.name} out of the archive:"
+    try:
+        computed = await compute_split(
+            fetch, params, block, revision, stored.split.carried, archived=True
+        )
+    except (WindowRefused, SchemeError, ConservedMoneyViolated, ValueError) as error:
+        return [_difference("window", where, "a window that can be split", error)]
+    except grpc.aio.AioRpcError as error:
+        if error.code() not in UNARCHIVED:
+            raise
+        return [_difference("archive", where, "a window", error.details())]
     return list(compare(where, stored, computed))
 
 
@@ -162,10 +195,14 @@ def compare(where: str, stored: StoredSplit, computed: Computed) -> Iterable[Dif
         "groups",
         "first_group",
         "last_group",
+        "archive",
     ):
+        if name == "archive" and not stored.window.archive:
+            # It was final before there was an archive.
+            continue
         expected, got = getattr(facts, name), getattr(stored.window, name)
         if expected != got:
-            shown = (expected.hex(), got.hex()) if name == "hash" else (expected, got)
+            shown = (expected.hex(), got.hex()) if isinstance(expected, bytes) else (expected, got)
             yield _difference("window", f"{where} {name}", *shown)
     yield from _compare_splits(where, computed.split, stored.split)
 

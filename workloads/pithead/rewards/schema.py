@@ -27,7 +27,7 @@ from sqlalchemy import (
 
 from pithead.store import Hash32, WideInt, make_metadata
 
-REVISION = "0002"
+REVISION = "0003"
 """Revision of the migrations that this code is written for."""
 
 METADATA = make_metadata()
@@ -128,9 +128,13 @@ SPLITS = Table(
     Column("fee", BigInteger, nullable=False),
     Column("remainder", BigInteger, nullable=False),
     Column("made_ms", BigInteger, nullable=False),
+    Column("archive_hash", Hash32, nullable=True),
     ForeignKeyConstraint(["coin", "hash"], ["blocks.coin", "blocks.hash"]),
     CheckConstraint("fee >= 0 AND remainder >= 0", name="parts"),
 )
+
+"""`archive_hash` is the hash of the block's height in the archive of shares; empty for provisional
+splits and for those that were final before there was one."""
 
 SPLIT_SHARES = Table(
     "split_shares",

@@ -66,6 +66,7 @@ REFUSALS = frozenset(
         grpc.StatusCode.NOT_FOUND,
         grpc.StatusCode.FAILED_PRECONDITION,
         grpc.StatusCode.OUT_OF_RANGE,
+        grpc.StatusCode.DATA_LOSS,
     }
 )
 """Answers about one entry or window; everything else is about the neighbour being away."""
@@ -113,9 +114,11 @@ class Settler:
             seals = await self._accounting.Seals(
                 SealsRequest(pool=pool.pool), timeout=CALL_TIMEOUT_S
             )
-            sealed = seals.sealed_height if seals.any else -1
+            # A final split names the archive of its block's height, which follows
+            # the seal within a moment.
+            archived = seals.archived_height if seals.any_archived else -1
             for one in unsettled:
-                made += await self._settle(pool, table, one, sealed, now_ms)
+                made += await self._settle(pool, table, one, archived, now_ms)
         return made
 
     async def _settle(
@@ -123,14 +126,14 @@ class Settler:
         pool: SettledPool,
         table: Sequence[Revision],
         unsettled: Unsettled,
-        sealed: int,
+        archived: int,
         now_ms: int,
     ) -> bool:
         """Make one block's split final, or provisional for display; True when it is final now."""
         block = unsettled.block
         if now_ms < self._held.get(block.hash, 0):
             return False
-        final = block.height <= sealed and can_be_final(block)
+        final = block.height <= archived and can_be_final(block)
         if not final and now_ms - unsettled.made_ms < REFRESH_MS:
             return False
         revision = revision_at(table, block.slot, block.height)
@@ -139,7 +142,7 @@ class Settler:
             return False
         try:
             computed = await compute_split(self._window, pool.params, block, revision)
-            final = final and computed.fetched.sealed
+            final = final and computed.fetched.sealed and bool(computed.fetched.facts.archive)
             return await self._store(block, revision, computed, now_ms, final=final)
         except ConservedMoneyViolated as error:
             CONSERVED_MONEY.inc()

@@ -44,6 +44,8 @@ class WindowFacts:
     first_group: str
     last_group: str
     hash: bytes
+    archive: bytes = b""
+    """Hash of the block's height in the archive of shares; empty while it is not archived."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,6 +112,7 @@ async def store_split(connection: AsyncConnection, stored: StoredSplit) -> None:
             fee=split.fee,
             remainder=split.remainder,
             made_ms=stored.made_ms,
+            archive_hash=window.archive or None,
         )
     )
     for start in range(0, len(split.shares), CHUNK):
@@ -157,6 +160,7 @@ def _stored(row: Row[Any], shares: Iterable[tuple[int, int, int]]) -> StoredSpli
         first_group=row.first_group,
         last_group=row.last_group,
         hash=row.window_hash,
+        archive=row.archive_hash or b"",
     )
     parts = tuple(SplitShare(account, amount, weight) for account, amount, weight in shares)
     split = Split(row.value, row.carried, row.fee, row.remainder, parts)

@@ -45,12 +45,19 @@ class Computed:
 
 
 async def compute_split(
-    fetch: FetchWindow, params: ChainParams, block: BlockRow, revision: Revision, carried: int = 0
+    fetch: FetchWindow,
+    params: ChainParams,
+    block: BlockRow,
+    revision: Revision,
+    carried: int = 0,
+    *,
+    archived: bool = False,
 ) -> Computed:
     """Fetch the window of a block and split its value by a revision's parameters.
 
-    The same call gives the same split at any time after the block's height is
-    sealed. Raises WindowRefused, ConservedMoneyViolated or the transport's errors.
+    `archived` asks for the window out of the archive alone. The same call gives
+    the same split at any time after the block's height is sealed. Raises
+    WindowRefused, ConservedMoneyViolated or the transport's errors.
     """
     scheme = scheme_for(revision.method).bind(revision.parameters)
     weight = scheme.window_weight(expected_hashes(bits_to_target(block.bits)), params.shift)
@@ -60,6 +67,7 @@ async def compute_split(
         height=block.height,
         parent=block.parent,
         weight=str(weight),
+        archived=archived,
     )
     fetched = await _read(fetch(request), weight)
     return Computed(fetched, scheme.split(block.value, carried, fetched.window))
@@ -100,6 +108,8 @@ def _checked(header: WindowHeader, cells: list[WindowCell], weight: int) -> Fetc
     wrong = None
     if len(header.hash) != 32:
         wrong = f"its hash has {len(header.hash)} bytes"
+    elif len(header.archive_hash) not in {0, 32}:
+        wrong = f"the hash of its archive has {len(header.archive_hash)} bytes"
     elif len(accounts) != len(cells):
         wrong = "an account stands in it twice"
     elif needed > whole:
@@ -119,5 +129,6 @@ def _checked(header: WindowHeader, cells: list[WindowCell], weight: int) -> Fetc
         first_group=header.first_group,
         last_group=header.last_group,
         hash=header.hash,
+        archive=header.archive_hash,
     )
     return FetchedWindow(Window(tuple(cells), whole, needed), facts, header.sealed)

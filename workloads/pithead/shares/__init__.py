@@ -13,6 +13,8 @@ On the database: `schema`, `pools` (what settings hand down), `books` (ids),
 `intake` (producers, positions), `booking` (one poll's rows), `decisions` (the
 audited ones), `query` (answers).
 
+Sealed heights in bytes that never change: `archive`, a package of its own.
+
 Alive: `consume` (the log into cells), `sealer`, `confirm` with `chain` (the
 nodes), `servicer` (the contract), `service` (the process), `pace` (waiting),
 `audit` (recount of all cells from the log).

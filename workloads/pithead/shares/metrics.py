@@ -24,6 +24,10 @@ CLOCK_AHEAD = Counter(
     ["pool"],
 )
 SEALED_HEIGHT = Gauge("pithead_accounting_sealed_height", "Highest sealed height", ["pool"])
+ARCHIVED_HEIGHT = Gauge("pithead_accounting_archived_height", "Highest archived height", ["pool"])
+ARCHIVE_LAG = Gauge(
+    "pithead_accounting_archive_lag_heights", "Heights sealed and not yet archived", ["pool"]
+)
 DISPUTED = Counter(
     "pithead_accounting_disputed_segments_total", "Segments that became Disputed", ["coin"]
 )

@@ -2,7 +2,8 @@
 
 A window is read in one snapshot: first the sums of groups, newest first and a
 few heights at a time until there is enough, then the sums of accounts. The
-database adds; memory is bounded by groups of the window and by accounts.
+database adds; memory is bounded by groups of the window and by accounts. Asked
+for out of the archive, it is read from there alone, one height at a time.
 """
 
 from collections.abc import Iterable
@@ -14,6 +15,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from pithead.log.topics import shares_topic
 from pithead.shares import schema
+from pithead.shares.archive.book import EARNING, hash_at, walk_down
+from pithead.shares.archive.windows import ArchivedWindow
 from pithead.shares.booking import CREDITED
 from pithead.shares.states import ProducerState, SegmentState
 from pithead.shares.window import AccountWeight, Cut, GroupKey, cut, window_hash
@@ -21,10 +24,10 @@ from pithead.store import wide_parts, wide_total
 
 HEIGHTS_AT_ONCE = 32
 
+NO_HEIGHT = -1
+
 ASIDE_MAX = 100
 """Records set aside that are listed, newest first."""
-
-EARNING = (SegmentState.CONFIRMED, SegmentState.SETTLED)
 
 _CELLS = schema.cells.c
 _SEGMENTS = schema.segments.c
@@ -40,6 +43,8 @@ class WindowQuestion:
     height: int
     parent: bytes
     weight: int
+    archived: bool = False
+    """Out of the archive alone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,10 +55,16 @@ class WindowAnswer:
     accounts: list[AccountWeight]
     sealed: bool
     hash: bytes
+    archive_hash: bytes
+    """Of the block's height; empty until it is archived."""
 
 
 class UnknownName(LookupError):
     """Raised for a pool or scheme that accounting was not told of."""
+
+
+class NotArchived(LookupError):
+    """Raised for a window out of the archive that does not hold the block's height yet."""
 
 
 async def pool_row(connection: AsyncConnection, pool: str) -> Any:
@@ -66,7 +77,10 @@ async def pool_row(connection: AsyncConnection, pool: str) -> Any:
 
 
 async def read_window(connection: AsyncConnection, question: WindowQuestion) -> WindowAnswer:
-    """Cut a window, in the caller's read transaction. UnknownName, ValueError for W < 1."""
+    """Cut a window, in the caller's read transaction.
+
+    UnknownName, NotArchived, ValueError for W < 1; ArchiveDamaged.
+    """
     pool = await pool_row(connection, question.pool)
     revisions = (
         await connection.scalars(
@@ -77,14 +91,28 @@ async def read_window(connection: AsyncConnection, question: WindowQuestion) -> 
     ).all()
     if not revisions:
         raise UnknownName(f"pool {question.pool} has no scheme {question.scheme}")
+    archive_hash = await hash_at(connection, pool.id, pool.pool, pool.first_height, question.height)
+    if question.archived and not archive_hash:
+        raise NotArchived(f"height {question.height} of pool {question.pool} is not archived yet")
+    # Cells are read above this height only, what is below comes out of the archive.
+    floor = question.height if question.archived else NO_HEIGHT
     inside = and_(
         _CELLS.pool == pool.id,
+        _CELLS.height > floor,
         _CELLS.revision.in_(revisions),
         _SEGMENTS.state.in_(EARNING),
         _up_to(question.height, question.parent),
     )
-    taken = cut(await _groups(connection, pool.id, inside, question), question.weight)
-    accounts = await _accounts(connection, inside, taken.oldest) if taken.oldest else []
+    groups = await _groups(connection, pool.id, inside, question, floor)
+    older = ArchivedWindow(question.scheme, question.height, question.parent)
+    if floor > NO_HEIGHT:
+        missing = question.weight - sum(weight for _, weight in groups)
+        await _take_archived(connection, pool.id, older, min(floor, question.height), missing)
+    taken = cut(groups + older.groups, question.weight)
+    accounts: list[AccountWeight] = []
+    if taken.oldest is not None:
+        newer = await _accounts(connection, inside, taken.oldest) if groups else []
+        accounts = _merged(newer, *older.accounts(taken.oldest))
     sealed = pool.sealed_height is not None and pool.sealed_height >= question.height
     digest = window_hash(
         pool=question.pool,
@@ -95,7 +123,32 @@ async def read_window(connection: AsyncConnection, question: WindowQuestion) -> 
         taken=taken,
         accounts=accounts,
     )
-    return WindowAnswer(taken, accounts, sealed, digest)
+    return WindowAnswer(taken, accounts, sealed, digest, archive_hash)
+
+
+async def _take_archived(
+    connection: AsyncConnection, pool: int, window: ArchivedWindow, height: int, missing: int
+) -> None:
+    """Take archived heights downwards until the window has what is missing."""
+    if missing <= 0:
+        return
+    async for one in walk_down(connection, pool, height, window.scheme):
+        window.take(one.first_height, one.rows(), one.ids)
+        if window.weight >= missing:
+            return
+
+
+def _merged(
+    newer: list[AccountWeight], full: dict[int, int], last: dict[int, int]
+) -> list[AccountWeight]:
+    """Accounts' weights out of cells and out of the archive, by id."""
+    for entry in newer:
+        full[entry.account] = full.get(entry.account, 0) + entry.full
+        last[entry.account] = last.get(entry.account, 0) + entry.last
+    return [
+        AccountWeight(account, full.get(account, 0), last.get(account, 0))
+        for account in sorted(full.keys() | last.keys())
+    ]
 
 
 def _up_to(height: int, parent: bytes) -> ColumnElement[bool]:
@@ -135,6 +188,7 @@ async def _groups(
     pool: int,
     inside: ColumnElement[bool],
     question: WindowQuestion,
+    floor: int,
 ) -> list[tuple[GroupKey, int]]:
     """Sums of groups, newest first, at least as many as reach the window's weight."""
     groups: list[tuple[GroupKey, int]] = []
@@ -144,7 +198,7 @@ async def _groups(
         heights = (
             await connection.scalars(
                 select(_CELLS.height)
-                .where(_CELLS.pool == pool, _CELLS.height < below)
+                .where(_CELLS.pool == pool, _CELLS.height > floor, _CELLS.height < below)
                 .distinct()
                 .order_by(_CELLS.height.desc())
                 .limit(HEIGHTS_AT_ONCE)
@@ -210,10 +264,11 @@ class Waiting:
 
 @dataclass(frozen=True, slots=True)
 class SealState:
-    """How far a pool is sealed; None before the first seal."""
+    """How far a pool is sealed and archived; None before the first seal."""
 
     sealed_height: int | None
     open_producers: int
+    archived_height: int | None
 
 
 async def read_seals(connection: AsyncConnection, pool: str) -> SealState:
@@ -228,7 +283,10 @@ async def read_seals(connection: AsyncConnection, pool: str) -> SealState:
         .select_from(schema.producers)
         .where(producers.pool == row.id, producers.state == ProducerState.OPEN)
     )
-    return SealState(sealed, int(count or 0))
+    archived = await connection.scalar(
+        select(func.max(schema.archives.c.last_height)).where(schema.archives.c.pool == row.id)
+    )
+    return SealState(sealed, int(count or 0), archived)
 
 
 async def read_waiting(connection: AsyncConnection, pool: str) -> Waiting:

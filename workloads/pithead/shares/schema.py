@@ -24,7 +24,7 @@ from sqlalchemy import (
 from pithead.shares.states import INT63_MAX
 from pithead.store import BigId, Hash32, JsonText, make_metadata
 
-REVISION = "0002"
+REVISION = "0003"
 """Newest migration: what the database must be of."""
 
 METADATA = make_metadata()
@@ -228,6 +228,26 @@ late_segments = Table(
 )
 """Disputed segments that were decided to be right after heights of theirs had been sealed: what
 would have counted below `counts_from` counts there, as late shares."""
+
+archives = Table(
+    "archives",
+    METADATA,
+    Column("pool", BigInteger, nullable=False),
+    Column("first_height", BigInteger, nullable=False),
+    Column("last_height", BigInteger, nullable=False),
+    Column("before", Hash32, nullable=False),
+    Column("hash", Hash32, nullable=False),
+    Column("format", Integer, nullable=False),
+    Column("cells", BigInteger, nullable=False),
+    Column("weights", JsonText, nullable=False),
+    Column("ids", JsonText, nullable=False),
+    Column("body", LargeBinary, nullable=False),
+    Column("archived_ms", BigInteger, nullable=False),
+    PrimaryKeyConstraint("pool", "first_height"),
+)
+"""A sealed height, or a run of them without cells, without gaps (see `archive.rows`); triggers
+refuse anything but new rows. `before` and `hash` are those of the height before and of the last
+one; `weights` is {scheme: weight}, `ids` this database's numbers of what the body names."""
 
 set_aside = Table(
     "set_aside",

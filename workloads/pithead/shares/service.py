@@ -1,8 +1,9 @@
 """The share processor as a process: its loops, side by side, until it is told to stop.
 
-Each pool has a loop that books its log and one that seals its heights; each
-coin one that asks the nodes about segments. A log, node or database that is away
-makes its loop wait and try again; the contract is served all the while.
+Each pool has a loop that books its log, one that seals its heights and one that
+archives them; each coin one that asks the nodes about segments. A log, node or
+database that is away makes its loop wait and try again; the contract is served all
+the while.
 """
 
 import asyncio
@@ -22,6 +23,7 @@ from pithead.contracts import accounting_pb2_grpc
 from pithead.log.errors import LogError
 from pithead.log.topics import shares_topic
 from pithead.rpc import serve
+from pithead.shares.archive.archiver import Archiver
 from pithead.shares.chain import HubChain
 from pithead.shares.confirm import Confirmer
 from pithead.shares.consume import Consumer
@@ -40,6 +42,9 @@ logger = logging.getLogger(__name__)
 
 IDLE_S = 0.05
 """Between polls of a log that had nothing new: a look costs some microseconds a partition."""
+
+ARCHIVE_IDLE_S = 0.5
+"""A split waits for it behind a seal; a look costs one short read."""
 
 TRANSIENT = (DBAPIError, OSError, LogError, NodeError, PositionMoved, StoreUnreachable)
 """What a neighbour can do to a loop; anything else is a slip of ours and ends the process."""
@@ -110,6 +115,8 @@ async def _serve(
             loops.append(_consume(consumer, pool.name, standing, stop))
             sealer = Sealer(engine, reader, pool, _now_ms)
             loops.append(_seal(sealer, pool.name, chains[coin.name], coin, standing, stop))
+            archiver = Archiver(engine, pool, _now_ms)
+            loops.append(_archive(archiver, pool.name, standing, stop))
         await stack.enter_async_context(
             serve(
                 settings.serve,
@@ -171,6 +178,20 @@ async def _seal(
         except TRANSIENT as error:
             delay_s = trouble.failed(error)
         await pause(stop, delay_s)
+
+
+async def _archive(archiver: Archiver, pool: str, standing: Standing, stop: asyncio.Event) -> None:
+    name = f"archive of {pool}"
+    trouble = Trouble(name)
+    while not stop.is_set():
+        standing.turned(name)
+        try:
+            done = await archiver.step()
+        except TRANSIENT as error:
+            await pause(stop, trouble.failed(error))
+            continue
+        trouble.worked()
+        await pause(stop, 0 if done else ARCHIVE_IDLE_S)
 
 
 async def _confirm(

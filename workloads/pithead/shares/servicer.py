@@ -1,8 +1,9 @@
 """The Accounting contract over the tables.
 
 NOT_FOUND: a pool, scheme or coin that accounting was not told of.
-INVALID_ARGUMENT: no window, or no address. UNAVAILABLE: the database cannot be
-asked now; ask again.
+INVALID_ARGUMENT: no window, or no address. FAILED_PRECONDITION: there is nothing of
+the kind to decide, or no archive yet. DATA_LOSS: the archive is damaged.
+UNAVAILABLE: the database cannot be asked now; ask again.
 """
 
 import logging
@@ -19,11 +20,13 @@ from pithead.coins.address import AddressError, script_of_address
 from pithead.coins.params import ChainParams
 from pithead.contracts import accounting_pb2, accounting_pb2_grpc, share_log_pb2
 from pithead.shares import schema
+from pithead.shares.archive.rows import ArchiveDamaged
 from pithead.shares.booking import CREDITED
 from pithead.shares.books import CHUNK, AccountBook
 from pithead.shares.chain_query import read_chain_facts
 from pithead.shares.decisions import DecisionRefused, close_producer, decide_segment
 from pithead.shares.query import (
+    NotArchived,
     UnknownName,
     WindowAnswer,
     WindowQuestion,
@@ -75,6 +78,11 @@ class AccountingServicer(accounting_pb2_grpc.AccountingServicer):
                 answer = await read_window(connection, question)
         except UnknownName as error:
             await context.abort(grpc.StatusCode.NOT_FOUND, str(error))
+        except NotArchived as error:
+            await context.abort(grpc.StatusCode.FAILED_PRECONDITION, str(error))
+        except ArchiveDamaged as error:
+            logger.error("archive of %s: %s", request.pool, error)
+            await context.abort(grpc.StatusCode.DATA_LOSS, str(error))
         except ValueError as error:
             await context.abort(grpc.StatusCode.INVALID_ARGUMENT, str(error))
         except DBAPIError as error:
@@ -99,6 +107,8 @@ class AccountingServicer(accounting_pb2_grpc.AccountingServicer):
             any=state.sealed_height is not None,
             sealed_height=max(state.sealed_height or 0, 0),
             open_producers=state.open_producers,
+            any_archived=state.archived_height is not None,
+            archived_height=max(state.archived_height or 0, 0),
         )
 
     async def FindSession(  # noqa: N802 - the contract's name
@@ -359,6 +369,7 @@ def window_parts(answer: WindowAnswer) -> list[accounting_pb2.WindowPart]:
         last_group=taken.newest.name if taken.newest else "",
         sealed=answer.sealed,
         hash=answer.hash,
+        archive_hash=answer.archive_hash,
     )
     parts = [accounting_pb2.WindowPart(header=header)]
     for start in range(0, len(answer.accounts), PART_ACCOUNTS):
@@ -383,7 +394,14 @@ def _question(request: accounting_pb2.WindowRequest) -> WindowQuestion:
         raise ValueError(f"weight: expected a decimal number, got {text[:100]!r}")
     if len(request.parent) != 32:
         raise ValueError(f"parent: expected 32 bytes, got {len(request.parent)}")
-    return WindowQuestion(request.pool, request.scheme, request.height, request.parent, int(text))
+    return WindowQuestion(
+        pool=request.pool,
+        scheme=request.scheme,
+        height=request.height,
+        parent=request.parent,
+        weight=int(text),
+        archived=request.archived,
+    )
 
 
 async def _away(context: grpc.aio.ServicerContext[RequestT, ReplyT], error: DBAPIError) -> NoReturn:
