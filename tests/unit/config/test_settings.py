@@ -12,8 +12,10 @@ from pithead.config import (
     NodeSettings,
     PayoutsSettings,
     PeerSettings,
+    RewardsSettings,
     ServeSettings,
     SettingsError,
+    SharesSettings,
     TlsFiles,
     from_json,
     load,
@@ -173,3 +175,23 @@ def test_log_is_either_files_or_kafka() -> None:
         with pytest.raises(ValueError, match="either `directory` or `kafka`"):
             LogSettings(**both_or_none)
     assert LogSettings(kafka=kafka).directory is None
+
+
+def test_a_hub_twice_over_stays_below_a_servers_usual_hundred_connections() -> None:
+    services = (LedgerSettings, PayoutsSettings, RewardsSettings, SharesSettings)
+    sizes = [
+        field.default.most
+        for service in services
+        for field in msgspec.structs.fields(service)
+        if field.name == "connections"
+    ]
+    assert len(sizes) == len(services)
+    # Three of the hundred are the superuser's.
+    assert 2 * sum(sizes) <= 97
+
+
+@pytest.mark.parametrize("wrong", ['{"most": 0}', '{"wait_s": 0}', '{"statement_s": -1.0}'])
+def test_limits_that_leave_nothing_are_refused(wrong: str) -> None:
+    text = f'{{"database": "x", "serve": {SERVE}, "connections": {wrong}}}'
+    with pytest.raises(msgspec.ValidationError, match=r"`most` is at least 1.*connections"):
+        from_json(text.encode(), LedgerSettings)

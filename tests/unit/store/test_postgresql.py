@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
+from prometheus_client import REGISTRY
 from sqlalchemy import make_url, text
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncEngine
@@ -24,7 +25,7 @@ from pithead.store import (
     wait_for_version,
 )
 from pithead.store.migrate import migrate
-from pithead.store.postgresql import POOL_SIZE, driver_url
+from pithead.store.postgresql import Sizes, driver_url
 from tests.support.databases import DATABASES
 from tests.support.postgresql import PgBouncer, PostgresServer
 from tests.unit.ledger.support import CHAIN, entry, payable
@@ -65,6 +66,21 @@ def pooler(postgresql: PostgresServer, directory: Path) -> Iterator[PgBouncer]:
     pooler.start()
     yield pooler
     pooler.stop()
+
+
+POOL_METRICS = (
+    "pithead_store_connections_max",
+    "pithead_store_connections_in_use",
+    "pithead_store_connections_idle",
+    "pithead_store_transactions_waiting",
+    "pithead_store_waits_given_up_total",
+)
+
+
+def sample(name: str) -> float:
+    found = REGISTRY.get_sample_value(name)
+    assert found is not None
+    return found
 
 
 async def value(engine: AsyncEngine) -> object:
@@ -189,7 +205,7 @@ async def test_a_service_waits_for_a_server_that_is_away(own_server: PostgresSer
 async def test_no_more_connections_are_opened_than_the_pool_has(
     postgresql: PostgresServer, database: str
 ) -> None:
-    engine = open_store(postgresql.url(database))
+    engine = open_store(postgresql.url(database), Sizes(most=3))
 
     async def look() -> int:
         async with reading(engine) as connection:
@@ -197,8 +213,46 @@ async def test_no_more_connections_are_opened_than_the_pool_has(
             query = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()"
             return int(await connection.scalar(text(query)) or 0)
 
-    seen = await asyncio.gather(*(look() for _ in range(4 * POOL_SIZE)))
-    assert max(seen) <= POOL_SIZE
+    seen = await asyncio.gather(*(look() for _ in range(12)))
+    assert max(seen) == 3
+    await engine.dispose()
+
+
+async def test_the_pool_tells_who_has_connections_and_who_waits_in_vain(
+    postgresql: PostgresServer, database: str
+) -> None:
+    before = {name: sample(name) for name in POOL_METRICS}
+    engine = open_store(postgresql.url(database), Sizes(most=2, wait_s=0.2))
+
+    def grown() -> dict[str, float]:
+        return {name: sample(name) - before[name] for name in POOL_METRICS}
+
+    async with transaction(engine), reading(engine):
+        waiting = asyncio.create_task(value(engine))
+        await asyncio.sleep(0.05)
+        assert grown() == dict(zip(POOL_METRICS, (2, 2, 0, 1, 0), strict=True))
+        with pytest.raises(DBAPIError) as caught:
+            await waiting
+        assert caught.value.connection_invalidated
+    assert grown() == dict(zip(POOL_METRICS, (2, 0, 2, 0, 1), strict=True))
+    assert await value(engine) == 1
+    await engine.dispose()
+
+
+async def test_a_statement_that_takes_too_long_is_ended_at_the_server_too(
+    postgresql: PostgresServer, database: str
+) -> None:
+    engine = open_store(postgresql.url(database), Sizes(most=1, statement_s=0.3))
+    with pytest.raises(DBAPIError):
+        async with transaction(engine) as connection:
+            await connection.execute(text("SELECT pg_sleep(60)"))
+    query = (
+        "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() "
+        "AND state = 'active' AND query LIKE '%pg_sleep(60)%' AND pid <> pg_backend_pid()"
+    )
+    async with asyncio.timeout(5), reading(engine) as connection:
+        while await connection.scalar(text(query)):
+            await asyncio.sleep(0.02)
     await engine.dispose()
 
 

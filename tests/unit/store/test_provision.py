@@ -120,6 +120,14 @@ async def test_a_role_writes_its_own_rows_and_nothing_else(
             await run_as(postgresql, database, ledger, sql)
 
 
+async def test_limits_come_with_the_role_so_that_no_session_sets_any(
+    postgresql: PostgresServer, database: str
+) -> None:
+    await provision_all(postgresql.url(database), logins())
+    for name, limit in {"statement_timeout": "3min", "search_path": "hub_ledger"}.items():
+        assert await run_as(postgresql, database, logins()["ledger"], f"SHOW {name}") == limit
+
+
 async def test_a_wrong_password_is_refused_and_named_as_the_cause(
     postgresql: PostgresServer, database: str
 ) -> None:

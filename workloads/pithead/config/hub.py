@@ -5,6 +5,7 @@ from pathlib import Path
 from pithead.config.loading import Settings
 from pithead.config.shared import (
     CoinSettings,
+    ConnectionsSettings,
     HealthSettings,
     LogSettings,
     PeerSettings,
@@ -54,6 +55,8 @@ class SharesSettings(Settings, frozen=True, kw_only=True):
     pools: tuple[PoolSettings, ...]
     coins: tuple[CoinSettings, ...]
     health: HealthSettings | None = None
+    connections: ConnectionsSettings = ConnectionsSettings(most=12)
+    """The pools' booking and sealing, a few side by side, and answers beside them."""
     intake: IntakeSettings | None = None
     """None: all regions write the hub's log themselves."""
 
@@ -69,6 +72,8 @@ class RewardsSettings(Settings, frozen=True, kw_only=True):
     shares: PeerSettings
     ledger: PeerSettings
     health: HealthSettings | None = None
+    connections: ConnectionsSettings = ConnectionsSettings(most=6)
+    """A coin's blocks are settled one after another; windows come from `shares`, not from here."""
     notice_blocks: int = 6
     """Blocks between the tip and the height from which a changed revision counts."""
 
@@ -79,6 +84,8 @@ class LedgerSettings(Settings, frozen=True, kw_only=True):
     database: str
     serve: ServeSettings
     health: HealthSettings | None = None
+    connections: ConnectionsSettings = ConnectionsSettings(most=8)
+    """Entries of a coin are booked one after another; balances are read beside them."""
 
 
 class PayoutPolicy(Settings, frozen=True, kw_only=True):
@@ -108,6 +115,8 @@ class PayoutsSettings(Settings, frozen=True, kw_only=True):
     shares: PeerSettings
     ledger: PeerSettings
     health: HealthSettings | None = None
+    connections: ConnectionsSettings = ConnectionsSettings(most=4)
+    """One cycle a coin, each with one transaction at a time."""
 
 
 class DevchainSettings(Settings, frozen=True, kw_only=True):

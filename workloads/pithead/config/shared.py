@@ -44,6 +44,25 @@ class PeerSettings(Settings, frozen=True, kw_only=True):
         _check_address(self.address, self.tls)
 
 
+class ConnectionsSettings(Settings, frozen=True, kw_only=True):
+    """A process's connections to its PostgreSQL database; SQLite has a pool of its own.
+
+    All services of a hub twice over, as a rolling update has them, stay below a
+    server's usual 100 connections.
+    """
+
+    most: int = 8
+    """Connections open at a time; a transaction beyond them waits."""
+    wait_s: float = 15.0
+    """Longest wait for one: a database that is slower than this is as good as away."""
+    statement_s: float = 120.0
+    """A statement that takes longer is broken off, at the server too."""
+
+    def __post_init__(self) -> None:
+        if self.most < 1 or not self.wait_s > 0 or not self.statement_s > 0:
+            raise ValueError("connections: `most` is at least 1, and the times are above 0")
+
+
 class KafkaSettings(Settings, frozen=True, kw_only=True):
     """How a Kafka cluster is reached."""
 

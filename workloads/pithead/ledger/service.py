@@ -116,7 +116,7 @@ async def run(settings: LedgerSettings, stop: asyncio.Event) -> None:
     Raises Unusable when the database belongs to another version.
     """
     standing = Standing()
-    engine = open_store(settings.database)
+    engine = open_store(settings.database, settings.connections)
     try:
         async with health_server(settings.health, standing.ready):
             if not await wait_for_version(engine, REVISION, stop):

@@ -51,7 +51,7 @@ async def run(settings: PayoutsSettings, stop: asyncio.Event) -> None:
     """
     check_settings(settings)
     standing = Standing()
-    database = open_store(settings.database)
+    database = open_store(settings.database, settings.connections)
     try:
         async with health_server(settings.health, standing.ready):
             if not await wait_for_version(database, REVISION, stop):

@@ -74,7 +74,7 @@ async def adopt(settings: PayoutsSettings, coin: str, txid: str, reason: str) ->
 async def list_payouts(settings: PayoutsSettings, limit: int) -> list[payouts_pb2.Payout]:
     """Return the newest payouts of all coins of the settings, with their payments."""
     keys = {coin.key for coin in settings.coins}
-    database = open_store(settings.database)
+    database = open_store(settings.database, settings.connections)
     try:
         await until_there(lambda: check_version(database, REVISION), away, PASS_S)
         found = [
@@ -119,7 +119,7 @@ async def _opened(
 ) -> AsyncIterator[tuple[Engine, Rows]]:
     """Open the coin's engine over a database of the right revision."""
     check_settings(settings)
-    database = open_store(settings.database)
+    database = open_store(settings.database, settings.connections)
     try:
         await until_there(lambda: check_version(database, REVISION), away, within_s)
         async with open_engines(settings, database) as engines:

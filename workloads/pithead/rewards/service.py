@@ -84,7 +84,7 @@ class Doors:
 async def run(settings: RewardsSettings, stop: asyncio.Event) -> None:
     """Serve until `stop` is set. Raises Unusable when it can not start as configured."""
     clients, coins = _coins(settings)
-    engine = open_store(settings.database)
+    engine = open_store(settings.database, settings.connections)
     standing = Standing()
     accounting_channel = channel(settings.shares)
     ledger_channel = channel(settings.ledger)

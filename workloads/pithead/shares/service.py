@@ -55,7 +55,7 @@ async def run(settings: SharesSettings, stop: asyncio.Event) -> None:
 
     Raises Unusable when settings and database do not fit this code or each other.
     """
-    engine = open_store(settings.database)
+    engine = open_store(settings.database, settings.connections)
     standing = Standing()
     try:
         async with health_server(settings.health, standing.ready):

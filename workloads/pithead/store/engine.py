@@ -10,7 +10,7 @@ import asyncio
 import hashlib
 import random
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from typing import Any, TypeVar
 
 from sqlalchemy import func, select
@@ -18,9 +18,12 @@ from sqlalchemy.exc import DBAPIError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
+from pithead.store import metrics
 from pithead.store.postgresql import (
     RETRIED_STATES,
+    USUAL,
     ConnectionLost,
+    Limits,
     is_postgresql,
     open_postgresql,
     sqlstate,
@@ -35,12 +38,16 @@ RETRY_S_MAX = 0.5
 ResultT = TypeVar("ResultT")
 
 
-def open_store(url: str) -> AsyncEngine:
+def open_store(url: str, limits: Limits = USUAL) -> AsyncEngine:
     """Make an engine for `sqlite+aiosqlite:///FILE` or `postgresql+asyncpg://...`.
 
-    Nothing is opened until the first transaction. The caller disposes of it.
+    Nothing is opened until the first transaction. The caller disposes of it. The
+    limits are PostgreSQL's: connections to a file cost a thread each, and its
+    writers wait for one another anyhow.
     """
-    return open_postgresql(url) if is_postgresql(url) else open_sqlite(url)
+    engine = open_postgresql(url, limits) if is_postgresql(url) else open_sqlite(url)
+    metrics.watch(engine.sync_engine)
+    return engine
 
 
 @asynccontextmanager
@@ -51,7 +58,7 @@ async def transaction(engine: AsyncEngine) -> AsyncIterator[AsyncConnection]:
     the loss of the connection. Raises DBAPIError.
     """
     with _losses():
-        async with engine.begin() as connection:
+        async with _connected(engine) as connection, connection.begin():
             yield connection
 
 
@@ -66,7 +73,7 @@ async def reading(engine: AsyncEngine) -> AsyncIterator[AsyncConnection]:
     else:
         options = {"isolation_level": "REPEATABLE READ", "postgresql_readonly": True}
     with _losses():
-        async with engine.connect() as connection:
+        async with _connected(engine) as connection:
             await connection.execution_options(**options)
             async with connection.begin():
                 yield connection
@@ -103,11 +110,21 @@ async def retried(work: Callable[[], Awaitable[ResultT]]) -> ResultT:
     return await work()
 
 
+@asynccontextmanager
+async def _connected(engine: AsyncEngine) -> AsyncIterator[AsyncConnection]:
+    async with AsyncExitStack() as stack:
+        with metrics.WAITING.track_inprogress():
+            connection = await stack.enter_async_context(engine.connect())
+        yield connection
+
+
 @contextmanager
 def _losses() -> Iterator[None]:
     """Give every way in which a database goes away the one error that callers wait out."""
     try:
         yield
     except (OSError, PoolTimeout) as error:
+        if isinstance(error, PoolTimeout):
+            metrics.WAITED_IN_VAIN.inc()
         reason = ConnectionLost(str(error) or type(error).__name__)
         raise OperationalError(None, None, reason, connection_invalidated=True) from error

@@ -24,7 +24,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from pithead.store.engine import open_store, reading, take_turns, transaction
 from pithead.store.errors import StoreTooNew, StoreUnreachable
-from pithead.store.postgresql import is_postgresql, open_postgresql, quoted
+from pithead.store.postgresql import Sizes, is_postgresql, open_postgresql, quoted
 from pithead.store.version import VERSION_TABLE
 
 _UPGRADING: WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Lock] = WeakKeyDictionary()
@@ -110,7 +110,7 @@ def _alembic() -> asyncio.Lock:
 def _open(place: Place) -> AsyncEngine:
     if is_postgresql(place.url):
         # An upgrade of a large table, or waiting for another one's, takes what it takes.
-        return open_postgresql(place.url, pool_size=1, command_timeout_s=None)
+        return open_postgresql(place.url, Sizes(most=1), patient=True)
     return open_store(place.url)
 
 

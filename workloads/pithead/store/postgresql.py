@@ -3,32 +3,54 @@
 A pooler may give each transaction another session, so nothing is kept in one:
 statements are unnamed and prepared inside the transaction that runs them, locks are
 those of transactions, and what a session needs (search_path, limits) is fixed with
-its role. A connection is asked whether it lives before it is used again.
+its role. A connection is asked whether it lives before it is used again. Nothing
+here needs a connection of its own to the server, upgrades included: each is one
+transaction.
 """
 
 import ssl
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Protocol
 
 import asyncpg
 from sqlalchemy import URL, make_url
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
-POOL_SIZE = 8
-"""Connections of one process: with all services of a hub, far below a server's usual 100."""
-
-POOL_TIMEOUT_S = 15.0
-"""How long a transaction waits for a free connection."""
-
 CONNECT_TIMEOUT_S = 10.0
-
-COMMAND_TIMEOUT_S = 120.0
-"""A statement without an answer for this long is taken for a dead network."""
 
 RETRIED_STATES = frozenset({"40001", "40P01"})
 """Serialization failure, deadlock: the transaction changed nothing and may be tried again."""
 
 DRIVER = "postgresql+asyncpg"
+
+
+class Limits(Protocol):
+    """How much of a server one process takes; `pithead.config.ConnectionsSettings` is one."""
+
+    @property
+    def most(self) -> int:
+        """Connections open at a time."""
+
+    @property
+    def wait_s(self) -> float:
+        """How long a transaction waits for a free connection."""
+
+    @property
+    def statement_s(self) -> float:
+        """How long a statement may take before it is broken off."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sizes:
+    """Limits as values, with what suits a process that says nothing of its own."""
+
+    most: int = 8
+    wait_s: float = 15.0
+    statement_s: float = 120.0
+
+
+USUAL = Sizes()
 
 
 class ConnectionLost(Exception):
@@ -57,21 +79,23 @@ def driver_url(url: str | URL) -> tuple[URL, dict[str, Any]]:
     return parsed, {"ssl": mode} if mode else {}
 
 
-def open_postgresql(
-    url: str, *, pool_size: int = POOL_SIZE, command_timeout_s: float | None = COMMAND_TIMEOUT_S
-) -> AsyncEngine:
-    """Make an engine; opens nothing yet. Raises OSError when a TLS file cannot be read."""
+def open_postgresql(url: str, limits: Limits = USUAL, *, patient: bool = False) -> AsyncEngine:
+    """Make an engine; opens nothing yet. Raises OSError when a TLS file cannot be read.
+
+    A statement that is broken off is ended at the server too, and its connection
+    replaced. `patient` lets statements take what they take.
+    """
     parsed, tls = driver_url(url)
     return create_async_engine(
         parsed,
-        pool_size=pool_size,
+        pool_size=limits.most,
         max_overflow=0,
-        pool_timeout=POOL_TIMEOUT_S,
+        pool_timeout=limits.wait_s,
         pool_pre_ping=True,
         connect_args={
             **tls,
             "timeout": CONNECT_TIMEOUT_S,
-            "command_timeout": command_timeout_s,
+            "command_timeout": None if patient else limits.statement_s,
             "statement_cache_size": 0,
             "prepared_statement_cache_size": 0,
             "prepared_statement_name_func": str,

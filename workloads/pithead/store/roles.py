@@ -17,7 +17,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from pithead.store.engine import retried, take_turns, transaction
 from pithead.store.errors import StoreRefused, StoreUnreachable
-from pithead.store.postgresql import open_postgresql, quoted
+from pithead.store.postgresql import Sizes, open_postgresql, quoted
 from pithead.store.scram import check_password, verifier, verifies
 
 OWNER_SUFFIX = "_owner"
@@ -30,6 +30,8 @@ _USERNAME = re.compile(r"[a-z][a-z0-9_]{0,56}")
 LIMITS = {
     # A process whose machine is gone must not keep its locks until the kernel notices.
     "idle_in_transaction_session_timeout": "60s",
+    # Nor go on with a statement whose answer nobody waits for; a client breaks off earlier.
+    "statement_timeout": "180s",
     "tcp_keepalives_idle": "30",
     "tcp_keepalives_interval": "10",
     "tcp_keepalives_count": "3",
@@ -62,7 +64,7 @@ async def provision(admin_url: str, services: Mapping[str, RoleSecret]) -> None:
     ValueError for a name or password that cannot be one; nothing is changed then.
     """
     check_secrets(services)
-    engine = open_postgresql(admin_url, pool_size=1)
+    engine = open_postgresql(admin_url, Sizes(most=1))
 
     async def work() -> None:
         async with transaction(engine) as connection:
