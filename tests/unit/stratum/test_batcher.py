@@ -9,6 +9,7 @@ import pytest
 
 from pithead.contracts.share_log_pb2 import RejectReason
 from pithead.log.errors import LogBroken, LogError, LogFull, LogUnavailable
+from pithead.log.samples import sampled_share
 from pithead.log.share_log import LogWriter
 from pithead.stratum import batcher as batcher_module
 from pithead.stratum.batcher import Batcher
@@ -63,13 +64,25 @@ class Bench:
         self.next_id += 1
         request_id = str(self.next_id).encode()
         self.batcher.share(
-            login, entry.segment, 5, 0, peer, request_id, pow_value=pow_value, solved=False
+            login,
+            entry.segment,
+            5,
+            0,
+            peer,
+            request_id,
+            header=header_of(self.next_id),
+            pow_value=pow_value,
+            solved=False,
         )
         return self.next_id
 
     async def end(self) -> None:
         self.batcher.end()
         await self.task
+
+
+def header_of(number: int) -> bytes:
+    return number.to_bytes(80, "big")
 
 
 @asynccontextmanager
@@ -105,6 +118,24 @@ async def test_batch_0_is_durable_before_anything_else() -> None:
     async with bench() as it:
         assert [batch.sequence for batch in it.log.batches] == [0]
         assert it.log.batches[0].promise == 100
+
+
+async def test_each_batch_with_shares_carries_the_header_that_its_number_names() -> None:
+    async with bench(delay_ms=20) as it:
+        peer = Peer()
+        first = 1
+        for count in (1, 2, 7, 30):
+            for _ in range(count):
+                it.share(peer)
+            await until(lambda: len(peer.answers()) == it.next_id)
+            batch = it.log.batches[-1]
+            assert len(batch.weight) == count
+            index = sampled_share(batch.producer, batch.sequence, count)
+            (sample,) = batch.samples
+            assert (sample.share, sample.header) == (index, header_of(first + index))
+            first += count
+        await it.end()
+        assert not it.log.batches[-1].samples, "a batch without shares has nothing to show"
 
 
 async def test_true_is_heard_only_after_the_batch_is_durable() -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from pithead.coins.hashing import pow_function
 from pithead.coins.nodeset import Announced, Confirmed
 from pithead.coins.template import TemplateTx
 from pithead.coins.weight import bits_to_target
@@ -17,6 +18,7 @@ from pithead.stratum.bans import STRIKES_MAX
 from pithead.stratum.edge import LOG_AWAY_MS, RECONNECT_AFTER_MS
 from tests.unit.stratum.edge_bench import edge_bench, until
 from tests.unit.stratum.support import (
+    DEVCHAIN,
     EASY_BITS,
     HARD_BITS,
     LITECOIN,
@@ -364,6 +366,9 @@ async def test_greetings_in_any_order_lead_to_work_and_a_credited_share(
         assert (await one.answer(one.submit(share)))["result"] is True
         batch = next(batch for batch in bench.log.batches if batch.weight)
         assert bench.log.batches.index(batch) > 0
+        (sample,) = batch.samples
+        assert pow_function(DEVCHAIN)(sample.header) <= one.target(job)
+        assert sample.header[4:36] == batch.segments[0].parent
         sessions = [session for batch in bench.log.batches for session in batch.sessions]
         assert [session.extranonce1 for session in sessions] == [one.miner.session.extranonce1]
 

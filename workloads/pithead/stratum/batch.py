@@ -1,8 +1,9 @@
 """The batch that is collecting: columns of the log's format, and who waits for them. Pure.
 
 Taking a share in costs two list appends; dictionaries are built as logins and
-segments turn up, and the best hash of each login is found when the batch is sealed.
-Nothing here knows the log, a connection is whatever can write.
+segments turn up; the best hash of each login, and the share whose header goes along
+as a sample for the hub, are found when the batch is sealed. Nothing here knows the
+log, a connection is whatever can write.
 """
 
 from collections.abc import Iterable
@@ -12,6 +13,7 @@ from pithead.coins.weight import TWO_256
 from pithead.contracts import share_log_pb2 as wire
 from pithead.contracts.share_log_pb2 import RejectReason, ShareBatch
 from pithead.log.codec import WEIGHT_MAX
+from pithead.log.samples import sampled_share
 from pithead.stratum import encoding
 from pithead.stratum.jobs import Segment
 from pithead.stratum.login import Login
@@ -75,9 +77,9 @@ class OpenBatch:
         self.time_base_ms = time_base_ms
         self._logins: dict[Login, int] = {}
         self._segments: dict[bytes, tuple[int, Segment]] = {}
-        self._shares: list[tuple[int, int, int, int, int, int, int]] = []
+        self._shares: list[tuple[int, int, int, int, int, int, int, bytes]] = []
         """Login, segment, weight, time offset, serial, flags: the log's columns, share by share.
-        Then the share's hash."""
+        Then the share's hash and header."""
         self._answers: list[tuple[Answerable, bytes]] = []
         self._rejects: dict[tuple[int, RejectReason.ValueType], int] = {}
         self._sessions: list[tuple[int, bytes, str]] = []
@@ -101,6 +103,7 @@ class OpenBatch:
         writer: Answerable,
         request_id: bytes,
         *,
+        header: bytes,
         pow_value: int,
         solved: bool,
     ) -> None:
@@ -117,7 +120,7 @@ class OpenBatch:
             self._segments[segment.parent] = (known[0], segment)
         flags = SOLVED if solved else 0
         offset_ms = now_ms - self.time_base_ms
-        self._shares.append((index, known[0], weight, offset_ms, serial, flags, pow_value))
+        self._shares.append((index, known[0], weight, offset_ms, serial, flags, pow_value, header))
         self._answers.append((writer, request_id))
 
     def reject(self, login: Login, reason: RejectReason.ValueType, logins_max: int) -> None:
@@ -149,8 +152,8 @@ class OpenBatch:
         self, identity: Identity, sequence: int, promise: int, shift: int, *, end: bool
     ) -> ShareBatch:
         """Return the message under its sequence number; `shift` is that of the coin's weights."""
-        columns = zip(*self._shares, strict=True) if self._shares else ((),) * 7
-        login, segment_index, weight, offset, serial, flags, pow_values = columns
+        columns = zip(*self._shares, strict=True) if self._shares else ((),) * 8
+        login, segment_index, weight, offset, serial, flags, pow_values, headers = columns
         logins = self._logins
         batch = ShareBatch(
             producer=identity.producer,
@@ -172,6 +175,9 @@ class OpenBatch:
             slot=[known.slot for known in logins],
             best=best_weights(len(logins), login, pow_values, shift),
         )
+        if headers:
+            index = sampled_share(identity.producer, sequence, len(headers))
+            batch.samples.append(wire.ShareSample(share=index, header=headers[index]))
         for _, segment in self._segments.values():
             batch.segments.append(
                 wire.Segment(

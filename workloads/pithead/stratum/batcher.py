@@ -121,6 +121,7 @@ class Batcher:
         writer: Answerable,
         request_id: bytes,
         *,
+        header: bytes,
         pow_value: int,
         solved: bool,
     ) -> None:
@@ -134,6 +135,7 @@ class Batcher:
             self.now_ms(),
             writer,
             request_id,
+            header=header,
             pow_value=pow_value,
             solved=solved,
         )

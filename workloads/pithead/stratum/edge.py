@@ -252,6 +252,7 @@ class Edge:
             variant.job.serial,
             miner,
             request_id,
+            header=candidate.header,
             pow_value=pow_value,
             solved=solved,
         )
