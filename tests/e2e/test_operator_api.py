@@ -8,6 +8,7 @@ wanted, and that a region which is away or wrong harms no other.
 
 import base64
 import json
+import time
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
@@ -38,13 +39,20 @@ SECRETS = {
     "litecoind-wallet": {"username": "wallet", "password": "b-secret"},
     "kafka-client": {"username": "pithead", "password": "c-secret"},
     "kafka-ca": {"ca.crt": CERTIFICATE},
+    "kafka-us-edge": {"username": "edge-us", "password": "e-secret"},
+    "kafka-us-relay": {"username": "relay-us", "password": "f-secret"},
+    "kafka-us-ca": {"ca.crt": CERTIFICATE},
     "postgres-admin": {"username": "postgres", "password": "d-secret"},
 }
 
 
 def documents() -> list[Object]:
-    """The example, as a person would apply it."""
-    return [each for each in yaml.safe_load_all(EXAMPLE.read_text()) if each]
+    """The example, as a person would apply it; nothing gives addresses to Services here."""
+    found = [each for each in yaml.safe_load_all(EXAMPLE.read_text()) if each]
+    for each in found:
+        if each["kind"] == "MiningPool":
+            each["spec"]["relay"] = {"hostnames": ["hub.pool.example.org"]}
+    return found
 
 
 def secret(name: str, data: dict[str, str], **meta: Any) -> Object:
@@ -198,6 +206,7 @@ def stage(control_planes: QuickBed, own_namespace: str, tmp_path: Path) -> Itera
         made.close()
 
 
+RELAY = ("configmaps", "deployments", "networkpolicies", "secrets", "serviceaccounts")
 EDGE = f"{POOL}-{{}}-stratum"
 
 
@@ -235,6 +244,7 @@ def test_one_apply_makes_a_pool_in_three_clusters(stage: Stage) -> None:
     assert base64.b64decode(copied["node-litecoind-username"]) == b"edge"
     assert not [key for key in copied if "wallet" in key or "admin" in key]
 
+    assert_relayed(stage)
     status = stage.pool()["status"]
     assert status["regionsReady"] == "3/3"
     assert [each["id"] for each in status["regions"]] == ["eu", "us", "asia"]
@@ -251,6 +261,85 @@ def test_one_apply_makes_a_pool_in_three_clusters(stage: Stage) -> None:
     assert operator.metric("pithead_operator_write_requests_total") == before, stage.tail()
     assert operator.metric("pithead_operator_reconcile_total") > 0
     assert operator.stop() == 0, stage.tail()
+
+
+def assert_relayed(stage: Stage) -> None:
+    """The region with a Kafka of its own has a relay, its topics, and no login of the hub's."""
+    us = stage.ours("us")
+    relay = f"{POOL}-us-relay"
+    assert {f"{kind}/{relay}" for kind in RELAY} <= set(us)
+    assert len([key for key in us if key.startswith(f"jobs/{POOL}-us-topics-")]) == 1
+    owners = us[f"deployments/{relay}"]["metadata"]["ownerReferences"]
+    assert [each["name"] for each in owners] == [f"{POOL}-us-anchor"]
+    logins = {
+        base64.b64decode(value)
+        for key, item in us.items()
+        if key.startswith("secrets/")
+        for value in item["data"].values()
+    }
+    assert {b"edge-us", b"relay-us"} <= logins
+    assert not {b"pithead", b"c-secret"} & logins
+    assert not [key for region in ("eu", "asia") for key in stage.ours(region) if "relay" in key]
+    service = stage.ours("eu")["services/pithead-intake"]
+    assert service["spec"]["type"] == "LoadBalancer"
+    assert "pithead-regions" not in {name_of(item) for item in us.values()}
+    conditions = {each["type"]: each for each in stage.region("us")["conditions"]}
+    assert conditions["Relayed"]["status"] == "True"
+    assert "Relayed" not in {each["type"] for each in stage.region("eu")["conditions"]}
+
+
+def test_nothing_ends_a_pod_whose_spool_holds_shares(stage: Stage) -> None:
+    stage.operator()
+    stage.apply_example()
+    stage.until_ready()
+    path = stage.child("us", "deployments", EDGE.format("us"))
+    cluster = stage.clusters["us"]
+    before = cluster.api.call(path)["spec"]
+    told = {"v": 1, "pool": f"{stage.namespace}.{POOL}", "region": "us", "producer": "p1",
+            "work": "0", "log": "ok", "at": int(time.time())}  # fmt: skip
+    spooling = told | {"spooling": True, "spoolBytes": 4096}
+    report(stage, "us", spooling)
+    stage.until("the region is degraded", lambda: degraded(stage, "us")["status"] == "True")
+    assert stage.condition("StreamReady")["reason"] == "Spooling"
+    assert stage.condition("Ready")["status"] == "True"
+
+    body = {"limits": {"connectionsMax": 77}, "regions": documents()[2]["spec"]["regions"]}
+    body["regions"][1]["state"] = "Off"
+    stage.patch("miningpools", POOL, {"spec": body})
+    stage.until(
+        "the change is everywhere else",
+        lambda: "77" in cluster_settings(stage, "asia") and has_seen(stage),
+    )
+    assert cluster.api.call(path)["spec"] == before
+
+    # What would be lost with its pod is in Kafka now.
+    report(stage, "us", told)
+    stage.until("the edges of a region that is off go", lambda: cluster.api.found(path) is None)
+    assert f"deployments/{POOL}-us-relay" in stage.ours("us")
+
+
+def report(stage: Stage, region: str, told: Object) -> None:
+    """Write what an edge of a region would."""
+    path = f"/api/v1/namespaces/{stage.namespace}/configmaps/pithead-edge-status"
+    body = {"data": {"edge-1": json.dumps(told)}}
+    kind = "application/merge-patch+json"
+    stage.clusters[region].api.call(path, body, method="PATCH", kind=kind)
+
+
+def degraded(stage: Stage, region: str) -> Object:
+    found = stage.region(region).get("conditions", [])
+    return next((each for each in found if each["type"] == "Degraded"), {"status": "Unknown"})
+
+
+def cluster_settings(stage: Stage, region: str) -> str:
+    path = stage.child(region, "configmaps", EDGE.format(region))
+    return str(stage.clusters[region].api.call(path)["data"]["settings.json"])
+
+
+def has_seen(stage: Stage) -> bool:
+    """Whether the operator has told of the present spec."""
+    pool = stage.pool()
+    return bool(pool["status"]["observedGeneration"] == pool["metadata"]["generation"])
 
 
 def is_another(cluster: Cluster, path: str, uid: str) -> bool:

@@ -3,8 +3,9 @@
 All of them lie in the region's cluster, in the namespace of the pool. The
 anchor comes first, as it will own the others. The number of pods is not part of
 the Deployment: `replicas_of` tells it apart, because an autoscaler may take it
-over. A region that is Off has no objects at all; one that drains keeps them
-and has no pods.
+over. A region that is Off has no edges; one that drains keeps their objects and
+has no pods. The anchor of a region with a stream of its own stays: it owns the
+relay too (see `relay`).
 
 What a process reads once is digested into its pod template, so that exactly
 such a change rolls the edges.
@@ -52,15 +53,13 @@ REQUESTS = {"cpu": "100m", "memory": "128Mi"}
 def render_edge(inputs: EdgeInputs) -> tuple[Object, ...]:
     """Objects in the order in which they are applied; raises MissingInput, RenderError."""
     if inputs.region.state == "Off":
-        return ()
+        return () if inputs.region.stream is None else (render_anchor(inputs),)
     settings = edge_settings(inputs)
     namespace, labels = inputs.hub.namespace, _labels(inputs)
     name = edge_name(inputs.pool.metadata.name, inputs.region.id)
     text = to_json(settings).decode()
-    anchor_name = edge_name(inputs.pool.metadata.name, inputs.region.id, "anchor")
-    anchor_labels = labels | {names.COMPONENT_LABEL: "anchor"}
     return (
-        anchor(namespace, anchor_name, anchor_labels),
+        render_anchor(inputs),
         service_account(namespace, name, labels),
         _role_binding(inputs, name, labels),
         config_map(namespace, name, labels, {SETTINGS_KEY: text}),
@@ -70,6 +69,13 @@ def render_edge(inputs: EdgeInputs) -> tuple[Object, ...]:
         _service(inputs, name, labels),
         _deployment(inputs, name, labels, settings),
     )
+
+
+def render_anchor(inputs: EdgeInputs) -> Object:
+    """The ConfigMap that owns all of the region."""
+    name = edge_name(inputs.pool.metadata.name, inputs.region.id, "anchor")
+    labels = _labels(inputs) | {names.COMPONENT_LABEL: "anchor"}
+    return anchor(inputs.hub.namespace, name, labels)
 
 
 def replicas_of(inputs: EdgeInputs) -> Replicas:

@@ -11,7 +11,8 @@ for each other. So a change stops the old one first.
 """
 
 from pithead.config import Settings, to_json
-from pithead.config.cluster import RPC_PORT
+from pithead.config.cluster import INTAKE_PORT, RPC_PORT, ClusterPlaces
+from pithead.manifests.service_rules import annotations_of
 from pithead_operator.desired import names
 from pithead_operator.desired.inputs import SERVICES, HubInputs, HubService, Object
 from pithead_operator.desired.names import HUB_ACCOUNT, HUB_ANCHOR, service_name
@@ -59,6 +60,7 @@ def render_base(inputs: HubInputs) -> tuple[Object, ...]:
         service_account(namespace, HUB_ACCOUNT, names.hub_labels(inputs, "anchor")),
         *_network_policies(inputs),
         *(_service(inputs, each) for each in SERVICES),
+        *_intake(inputs),
     )
 
 
@@ -106,12 +108,56 @@ def _service(inputs: HubInputs, service: HubService) -> Object:
     )
 
 
+def _intake(inputs: HubInputs) -> tuple[Object, ...]:
+    """The door for relays, when a region has a log of its own: the only one from outside."""
+    if not has_relays(inputs):
+        return ()
+    labels = names.hub_labels(inputs, "shares")
+    service = new_object(
+        "v1",
+        "Service",
+        inputs.namespace,
+        names.INTAKE_SERVICE,
+        labels,
+        annotations_of(inputs.manifests.pools[0].spec.relay),
+        spec={
+            "type": "LoadBalancer",
+            "selector": _selector(labels),
+            "ports": [
+                {
+                    "name": "intake",
+                    "port": INTAKE_PORT,
+                    "targetPort": INTAKE_PORT,
+                    "protocol": "TCP",
+                }
+            ],
+        },
+    )
+    # Whoever has no certificate of a region is refused in the handshake.
+    policy = network_policy(
+        inputs.namespace,
+        names.INTAKE_SERVICE,
+        labels,
+        {"matchLabels": _selector(labels)},
+        [{"ports": [open_port(INTAKE_PORT)]}],
+    )
+    return policy, service
+
+
+def has_relays(inputs: HubInputs) -> bool:
+    """Whether some region has a log of its own."""
+    return ClusterPlaces(inputs.manifests).intake() is not None
+
+
 def _workload(inputs: HubInputs, service: HubService, settings: Settings) -> tuple[Object, Object]:
     labels = names.hub_labels(inputs, service)
     name = service_name(service)
     text = to_json(settings)
     secrets = mounted_secrets(text)
     contents = mounted_values(inputs.secrets, secrets)
+    ports = {"grpc": RPC_PORT, "health": HEALTH_PORT}
+    if service == "shares" and has_relays(inputs):
+        ports["intake"] = INTAKE_PORT
     pod = Pod(
         args=(service, "--config", SETTINGS_FILE),
         labels=labels,
@@ -120,7 +166,7 @@ def _workload(inputs: HubInputs, service: HubService, settings: Settings) -> tup
         settings=name,
         digest=inputs_digest(inputs.digest_key, text, contents),
         secrets=secrets,
-        ports={"grpc": RPC_PORT, "health": HEALTH_PORT},
+        ports=ports,
         probes=http_probes(),
         grace_s=GRACE_S,
     )

@@ -71,6 +71,9 @@ class HubInputs:
     """Keys the digests of Secrets in pod annotations (`wiring.minting.digest_key`), so that a
     weak password can not be guessed from one."""
     facts: Facts = field(default_factory=Facts)
+    intake: tuple[str, ...] = ()
+    """Names and addresses by which relays may dial the hub's intake; the first is used. Empty
+    while its Service has no address and the pools name none."""
 
 
 @dataclass(frozen=True)

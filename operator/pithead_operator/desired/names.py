@@ -46,10 +46,13 @@ EDGE_ROLE = "pithead-edge"
 CA = "pithead-ca"
 TLS = cluster.TLS.name
 ROLES = cluster.ROLES.name
+REGIONS = cluster.REGIONS.name
+INTAKE_SERVICE = "pithead-intake"
+"""Service by which relays reach the share processor from outside of the hub."""
 FACTS = "pithead-facts"
 
 Component = Literal[
-    "stratum", "shares", "rewards", "ledger", "payouts", "wiring", "anchor", "status"
+    "stratum", "relay", "shares", "rewards", "ledger", "payouts", "wiring", "anchor", "status"
 ]
 
 
@@ -80,7 +83,9 @@ def _hash(text: str) -> str:
     return f"{int(digest[:2], 16) % 10}{digest[2 : 1 + HASH_DIGITS]}"
 
 
-def edge_name(pool: str, region: str, part: Literal["stratum", "anchor"] = "stratum") -> str:
+def edge_name(
+    pool: str, region: str, part: Literal["stratum", "anchor", "relay"] = "stratum"
+) -> str:
     """Name of what one pool has in one region."""
     return joined(pool, region, suffix=part)
 

@@ -7,6 +7,7 @@ runtimes; what it names below /run/pithead is mounted by `pods`.
 from pithead.config import (
     LedgerSettings,
     PayoutsSettings,
+    RelaySettings,
     RewardsSettings,
     SharesSettings,
     StratumSettings,
@@ -19,7 +20,9 @@ from pithead.config.cluster import (
     WITH_DATABASE,
     ClusterEdge,
     ClusterPlaces,
+    relay_settings,
     wire_databases,
+    wire_region_topics,
     wire_schemes,
     wire_topics,
     wire_wallet,
@@ -32,7 +35,7 @@ from pithead.config.render import (
     render_shares,
 )
 from pithead_operator.desired.inputs import EdgeInputs, HubInputs, MissingInput
-from pithead_operator.desired.names import edge_name, role_name
+from pithead_operator.desired.names import INTAKE_SERVICE, edge_name, role_name
 
 
 def ledger_settings(inputs: HubInputs) -> LedgerSettings:
@@ -60,8 +63,22 @@ def edge_settings(inputs: EdgeInputs) -> StratumSettings:
     """Settings of a pool's edges in a region; raises RenderError until the facts are known."""
     manifests, facts = inputs.hub.manifests, inputs.hub.facts
     secret = edge_name(inputs.pool.metadata.name, inputs.region.id)
-    places = ClusterEdge(manifests, inputs.pool, secret=secret)
+    places = ClusterEdge(manifests, inputs.pool, inputs.region, secret=secret)
     return render_edge(manifests, inputs.pool, inputs.region.id, places, facts.scripts, facts.slots)
+
+
+def region_relay_settings(inputs: EdgeInputs) -> RelaySettings:
+    """Settings of a region's relay; raises MissingInput until the hub's intake has an address."""
+    if not inputs.hub.intake:
+        raise MissingInput(f"an address of Service {INTAKE_SERVICE} of the hub")
+    secret = edge_name(inputs.pool.metadata.name, inputs.region.id, "relay")
+    return relay_settings(inputs.pool, inputs.region, secret, inputs.hub.intake[0])
+
+
+def region_topics_settings(inputs: EdgeInputs) -> WireTopicsSettings:
+    """What the topics' Job of a region with a log of its own makes."""
+    secret = edge_name(inputs.pool.metadata.name, inputs.region.id, "relay")
+    return wire_region_topics(inputs.pool, inputs.region, secret)
 
 
 def databases_settings(inputs: HubInputs) -> WireDatabasesSettings:

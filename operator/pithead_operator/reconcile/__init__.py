@@ -11,6 +11,9 @@ other.
     gather      manifests and Secrets in; valid manifests, and what is wrong with each pool, out
     hub         the phases of a hub namespace
     pool        one pool in all its regions; its end
+    relayed     a region with a Kafka of its own: its topics and its relay
+    frozen      edges whose spools hold shares are left as they are
+    jobs        the state of a wiring Job
     reports     what edges told, summed up
     status      status objects and conditions
     recorder    Events and status writes, only when something changed

@@ -16,11 +16,11 @@ from typing import Any
 from pithead.config.cluster import EDGE_STATUS
 from pithead_operator import metrics
 from pithead_operator.reconcile.hub import HubReconciler, HubState
+from pithead_operator.reconcile.outcome import PoolOutcome
 from pithead_operator.reconcile.pool import (
     FINALIZER,
     RELEASE_SECONDS,
     SOON_SECONDS,
-    PoolOutcome,
     PoolReconciler,
     deletion_age,
 )
@@ -65,7 +65,7 @@ class Controller:
             probe_seconds=settings.probe_seconds,
         )
         self._hubs = HubReconciler(self.clusters, self.world, settings.release)
-        self._pools = PoolReconciler(self.clusters, self.world)
+        self._pools = PoolReconciler(self.clusters, self.world, self._reports)
         self._recorder = Recorder(hub, settings.identity, self._later)
         self._teller = Teller(self.clusters, self.world, self._recorder, self._reports)
         self._primed = False
@@ -263,7 +263,7 @@ class Controller:
         del hub
         if outcome.leaving or any(each.waiting for each in outcome.regions.values()):
             return SOON_SECONDS
-        if any(each.findings for each in outcome.regions.values()):
+        if any(each.findings or each.frozen for each in outcome.regions.values()):
             return 5 * SOON_SECONDS
         return None
 

@@ -16,27 +16,22 @@ from datetime import UTC, datetime
 from typing import Any
 
 from pithead.config import SlotSettings
+from pithead.config.cluster import ClusterPlaces
 from pithead.config.places import RenderError
-from pithead.manifests import Claim, check_hubs, claim_of, wanted_secrets
+from pithead.manifests import Claim, Manifests, check_hubs, claim_of, wanted_secrets
 from pithead_operator.desired import hub as desired
 from pithead_operator.desired import names
 from pithead_operator.desired.edge import edge_status_object
 from pithead_operator.desired.inputs import Facts, HubInputs, HubService, MissingInput, Release
 from pithead_operator.reconcile import accepted
 from pithead_operator.reconcile.gather import Finding, Gathered, gather
+from pithead_operator.reconcile.jobs import made_again, read_state
 from pithead_operator.reconcile.minted import minted_secrets
-from pithead_operator.reconcile.superseded import JOB_NAME_LABEL, end_earlier, without_earlier
+from pithead_operator.reconcile.superseded import end_earlier, without_earlier
 from pithead_operator.reconcile.world import World
 from pithead_operator.regions.clusters import HUB, Clusters
-from pithead_operator.regions.errors import Conflict, NotFound
-from pithead_operator.regions.kinds import (
-    CONFIG_MAP,
-    JOB,
-    MINING_POOL,
-    OUR_KINDS,
-    POD,
-    SECRET,
-)
+from pithead_operator.regions.errors import NotFound
+from pithead_operator.regions.kinds import CONFIG_MAP, MINING_POOL, OUR_KINDS, SECRET
 from pithead_operator.regions.plan import Key, key_of
 from pithead_operator.regions.view import Outcome, View
 from pithead_operator.wiring.facts import facts_object, read_facts
@@ -52,7 +47,6 @@ from pithead_operator.wiring.results import (
     BadResult,
     JobState,
     Phase,
-    read_job,
     scripts_of,
     slots_of,
 )
@@ -60,11 +54,6 @@ from pithead_operator.wiring.results import (
 log = logging.getLogger(__name__)
 
 Object = dict[str, Any]
-
-RETRY_SECONDS = 60.0
-"""After a Job gave up for a reason that may pass."""
-RETRY_UNUSABLE_SECONDS = 600.0
-"""After a Job said that only a change helps: the change may be where we do not see it."""
 
 
 @dataclass(frozen=True)
@@ -219,7 +208,9 @@ class HubReconciler:
         await self._clusters.remember(HUB, namespace)
         secrets = {name: _contents(secret) for name, secret in found.items()}
         manifests, uid = gathered.manifests, self._clusters.hub_uid
-        minted = await minted_secrets(view, namespace, uid, manifests, datetime.now(UTC))
+        intake = _intake(view, manifests)
+        now = datetime.now(UTC)
+        minted = await minted_secrets(view, namespace, uid, manifests, now, intake)
         secrets |= {name: dict(values) for name, values in minted.contents.items()}
         inputs = HubInputs(
             namespace=namespace,
@@ -228,6 +219,7 @@ class HubReconciler:
             release=self._release,
             secrets=secrets,
             digest_key=digest_key(secrets[names.CA]),
+            intake=intake,
         )
         this = _Pass(inputs, await self._stored(view, namespace))
         # Without an owner: who deletes the anchor by hand shall not take keys and passwords along.
@@ -351,7 +343,7 @@ class HubReconciler:
             return JobState(Phase.PENDING)
         await self._forget_earlier(view, this, job)
         await self._ensure(view, this, job.objects)
-        state = await self._read(view, job)
+        state = await read_state(view, job)
         what = f"Job {job.name}"
         if state.phase is Phase.SUCCEEDED:
             await self._store(view, this, job, state)
@@ -360,19 +352,11 @@ class HubReconciler:
             this.findings.append(
                 Finding(f"{job.kind.capitalize()}JobFailed", f"{what}: {state.message}")
             )
-            await self._again(view, job, state)
+            await made_again(view, job, state)
         else:
             this.complete = False
             this.waiting.append(f"{what}: {state.message}" if state.message else what)
         return state
-
-    async def _read(self, view: View, job: WireJob) -> JobState:
-        try:
-            found = await view.api.get(JOB, view.namespace, job.name)
-        except NotFound:
-            return JobState(Phase.PENDING)
-        pods, _ = await view.api.list(POD, view.namespace, f"{JOB_NAME_LABEL}={job.name}")
-        return read_job(found, pods)
 
     async def _forget_earlier(self, view: View, this: _Pass, job: WireJob) -> None:
         """Write down that what earlier Jobs of the kind did may be undone from now on."""
@@ -387,24 +371,6 @@ class HubReconciler:
         item = facts_object(this.inputs, this.results)
         await self._ensure(view, this, (item,))
 
-    async def _again(self, view: View, job: WireJob, state: JobState) -> None:
-        """Remove a Job that gave up, after a while, so that it is made and tried again."""
-        seen = view.find("Job", job.name)
-        if seen is None or seen.deleting:
-            return
-        try:
-            found = await view.api.get(JOB, view.namespace, job.name)
-            ended = [
-                each["lastTransitionTime"]
-                for each in (found.get("status") or {}).get("conditions") or []
-                if each.get("type") in ("Failed", "Complete") and each.get("status") == "True"
-            ]
-            age = (datetime.now(UTC) - datetime.fromisoformat(min(ended))).total_seconds()
-            if age > (RETRY_SECONDS if state.retryable else RETRY_UNUSABLE_SECONDS):
-                await view.api.delete(JOB, view.namespace, job.name, seen.uid)
-        except (NotFound, Conflict, ValueError):
-            return
-
     async def _prune(self, view: View, this: _Pass) -> None:
         present = {job.name for job in this.jobs}
         results = {name: told for name, told in this.results.items() if name in present}
@@ -414,6 +380,15 @@ class HubReconciler:
         for job in this.jobs:
             this.keep |= {key_of(item) for item in job.objects}
         await view.prune(owner, this.keep, pods_may_wait=False)
+
+
+def _intake(view: View, manifests: Manifests) -> tuple[str, ...]:
+    """Names and addresses by which relays may dial: those that pools give, then the Service's."""
+    if ClusterPlaces(manifests).intake() is None:
+        return ()
+    service = view.find("Service", names.INTAKE_SERVICE)
+    seen = service.addresses if service is not None else ()
+    return tuple(dict.fromkeys((*manifests.pools[0].spec.relay.hostnames, *seen)))
 
 
 def _scripts(this: _Pass, wallets: Mapping[str, JobState]) -> dict[str, bytes]:

@@ -15,6 +15,7 @@ from typing import Any
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
 
+from pithead.config.cluster import ClusterPlaces
 from pithead.manifests import Manifests
 from pithead_operator.desired import names
 from pithead_operator.regions.errors import Conflict, NotFound
@@ -23,6 +24,7 @@ from pithead_operator.regions.view import View
 from pithead_operator.wiring.minting import (
     Randomness,
     mint_ca,
+    mint_regions,
     mint_roles,
     mint_tls,
     secret_object,
@@ -52,19 +54,28 @@ async def minted_secrets(
     hub_uid: str,
     manifests: Manifests,
     now: datetime,
+    intake: tuple[str, ...] = (),
 ) -> Minted:
-    """Read them, and make those that are not there; raises ClusterError."""
+    """Read them, and make those that are not there; raises ClusterError.
+
+    `intake` are the names and addresses by which relays may dial the hub.
+    """
     contents: dict[str, Mapping[str, bytes]] = {}
     database = next(pool.spec.database for pool in manifests.pools if pool.spec.database)
+    door = ClusterPlaces(manifests).intake()
+    relayed = tuple(each.region for each in door.regions) if door is not None else ()
 
     def fresh(name: str, old: Mapping[str, bytes]) -> dict[str, bytes]:
         if name == names.CA:
             return mint_ca(old, now, RANDOM)
         if name == names.TLS:
-            return mint_tls(contents[names.CA], old, namespace, now, RANDOM)
+            return mint_tls(contents[names.CA], old, namespace, now, RANDOM, intake)
+        if name == names.REGIONS:
+            return mint_regions(old, relayed, now, RANDOM)
         return mint_roles(database, old, RANDOM)
 
-    for name in (names.CA, names.TLS, names.ROLES):
+    wanted = (names.CA, names.TLS, names.ROLES, *((names.REGIONS,) if relayed else ()))
+    for name in wanted:
         try:
             old = _contents(await view.api.get(SECRET, namespace, name))
         except NotFound:

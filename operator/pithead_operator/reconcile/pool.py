@@ -7,10 +7,9 @@ of its last good form stays, and is kept in shape.
 
 import asyncio
 import logging
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+import time
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
-from typing import Any
 
 from pithead.config.places import RenderError
 from pithead.manifests import MiningPool
@@ -18,14 +17,19 @@ from pithead_operator import metrics
 from pithead_operator.desired import names
 from pithead_operator.desired.edge import (
     edge_status_object,
+    render_anchor,
     render_edge,
     replicas_of,
     tls_secrets_of,
 )
-from pithead_operator.desired.inputs import EdgeInputs, MissingInput
+from pithead_operator.desired.inputs import EdgeInputs, MissingInput, Object
 from pithead_operator.reconcile import accepted
+from pithead_operator.reconcile.frozen import keys_of_edges, without_deployment
 from pithead_operator.reconcile.gather import Finding
 from pithead_operator.reconcile.hub import HubState
+from pithead_operator.reconcile.outcome import PoolOutcome, RegionOutcome
+from pithead_operator.reconcile.relayed import keys_of_relay, make_relay
+from pithead_operator.reconcile.reports import Reports
 from pithead_operator.reconcile.world import World
 from pithead_operator.regions.api import ClusterApi
 from pithead_operator.regions.clusters import HUB, Clusters
@@ -45,8 +49,6 @@ from pithead_operator.wiring.results import Phase
 
 log = logging.getLogger(__name__)
 
-Object = dict[str, Any]
-
 FINALIZER = "pithead.dev/regions"
 """Holds a deleted pool until its edges are gone, at most RELEASE_SECONDS."""
 RELEASE_SECONDS = 30.0
@@ -58,34 +60,16 @@ CLUSTER_SECONDS_MAX = 60.0
 SOON_SECONDS = 2.0
 
 
-@dataclass
-class RegionOutcome:
-    """What came out of one region in one pass."""
-
-    findings: list[Finding] = field(default_factory=list)
-    waiting: list[str] = field(default_factory=list)
-    desired: int = 0
-
-
-@dataclass
-class PoolOutcome:
-    """What came out of one pass."""
-
-    regions: dict[str, RegionOutcome] = field(default_factory=dict)
-    leaving: list[str] = field(default_factory=list)
-    """What is on its way out, and where."""
-    away: list[str] = field(default_factory=list)
-    """Clusters that could not be asked and may hold objects of the pool."""
-    failed: ClusterError | None = None
-    """An error that may pass by itself; another pass is needed."""
-
-
 class PoolReconciler:
     """Reconciles pools."""
 
-    def __init__(self, clusters: Clusters, world: World) -> None:
+    def __init__(
+        self, clusters: Clusters, world: World, reports: Mapping[tuple[str, str], Reports]
+    ) -> None:
+        """`reports` are kept by cluster and namespace."""
         self._clusters = clusters
         self._world = world
+        self._reports = reports
         self._leaving: dict[tuple[str, str, str], float] = {}
         """Since when something is on its way out, by namespace, pool and cluster."""
 
@@ -188,36 +172,62 @@ class PoolReconciler:
             return False
         try:
             items = render_edge(edge)
+            keep |= keys_of_relay(edge)
+            if self._spooling(member, edge):
+                keep |= keys_of_edges(edge)
+                outcome.frozen = True
         except (MissingInput, RenderError) as error:
             outcome.waiting.append(str(error))
             return False
         keep |= {key_of(item) for item in items}
         if not items:
             return True
-        namespace = edge.hub.namespace
-        view = member.view(namespace)
         try:
-            outcome.findings += await self._missing_tls(view, edge)
-            if outcome.findings:
-                return True
-            await self._clusters.remember(member.name, namespace)
-            if member.name != HUB:
-                await view.ensure((edge_status_object(edge.hub),))
-            made = await view.ensure(
-                items,
-                anchor=names.edge_name(edge.pool.metadata.name, edge.region.id, "anchor"),
-                replicas={
-                    replicas.deployment: Wanted(replicas.count, always=replicas.drain),
-                },
-            )
-            outcome.waiting += made.waiting
+            return await self._ensure(member, edge, items, outcome)
         except (Forbidden, NotFound, Refused) as error:
-            outcome.findings.append(_finding(error, member.name, namespace))
+            outcome.findings.append(_finding(error, member.name, edge.hub.namespace))
         except (Unreachable, Unauthorized) as error:
             member.failed(error)
             outcome.waiting.append(f"an answer of the cluster: {error}")
             raise
         return True
+
+    async def _ensure(
+        self,
+        member: Member,
+        edge: EdgeInputs,
+        items: Sequence[Object],
+        outcome: RegionOutcome,
+    ) -> bool:
+        """Make what one region has; false when it is not known what to keep."""
+        namespace = edge.hub.namespace
+        view = member.view(namespace)
+        anchor = names.edge_name(edge.pool.metadata.name, edge.region.id, "anchor")
+        replicas = replicas_of(edge)
+        await self._clusters.remember(member.name, namespace)
+        if member.name != HUB:
+            await view.ensure((edge_status_object(edge.hub),))
+        if edge.region.stream is not None:
+            await view.ensure((render_anchor(edge),))
+            if not await make_relay(view, edge, anchor, outcome):
+                return False
+        outcome.findings += await self._missing_tls(view, edge)
+        if outcome.findings:
+            return True
+        if outcome.frozen and view.find("Deployment", replicas.deployment) is not None:
+            items = without_deployment(items, edge)
+        wanted = {replicas.deployment: Wanted(replicas.count, always=replicas.drain)}
+        made = await view.ensure(items, anchor=anchor, replicas=wanted)
+        outcome.waiting += made.waiting
+        return True
+
+    def _spooling(self, member: Member, edge: EdgeInputs) -> bool:
+        """Whether shares of the region wait in spools, as far as its edges told."""
+        reports = self._reports.get((member.name, edge.hub.namespace))
+        if reports is None:
+            return False
+        told = reports.of(edge.pool.pool_id, edge.region.id, time.monotonic())
+        return told.spooling > 0
 
     async def _missing_tls(self, view: View, edge: EdgeInputs) -> list[Finding]:
         found = []

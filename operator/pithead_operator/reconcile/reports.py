@@ -57,6 +57,8 @@ class EdgeReport(msgspec.Struct, frozen=True, rename="camel"):
     accepted: int = 0
     work: str = "0"
     log: str = "ok"
+    spooling: bool = False
+    spool_bytes: int = 0
     draining: bool = False
     nodes: tuple[NodeReport, ...] = ()
 
@@ -81,7 +83,14 @@ class Sum:
     hashrate: int | None = None
     """Hashes per second; None until two texts of an edge were seen."""
     away: int = 0
-    """Edges that can not reach the share log."""
+    """Edges that can not reach the share log, and refuse shares."""
+    full: int = 0
+    """Edges that refuse shares because the log is at its byte bound."""
+    spooling: int = 0
+    """Edges with shares in their spools. One that is silent counts for longer than as alive: its
+    spool is there for as long as its pod."""
+    spool_bytes: int = 0
+    """That wait there."""
     draining: int = 0
 
 
@@ -127,12 +136,23 @@ class Reports:
             for each in self._edges.values()
             if each.report.pool == pool and each.report.region == region and _alive(each, now)
         ]
+        spools = [
+            each
+            for each in self._edges.values()
+            if each.report.pool == pool
+            and each.report.region == region
+            and (each.report.spooling or each.report.spool_bytes > 0)
+            and now - each.changed <= KEPT_SECONDS
+        ]
         rates = [rate for each in edges if (rate := _rate(each.samples)) is not None]
         return Sum(
             edges=len(edges),
             connections=clamped(sum(each.report.connections for each in edges)),
             hashrate=sum(rates) if rates else None,
-            away=sum(each.report.log != "ok" for each in edges),
+            away=sum(each.report.log == "away" for each in edges),
+            full=sum(each.report.log == "full" for each in edges),
+            spooling=len(spools),
+            spool_bytes=sum(each.report.spool_bytes for each in spools),
             draining=sum(each.report.draining for each in edges),
         )
 

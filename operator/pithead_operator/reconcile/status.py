@@ -23,6 +23,7 @@ from pithead.manifests import (
     set_condition,
 )
 from pithead.manifests.conditions import (
+    DEGRADED,
     NODES_HEALTHY,
     PAYOUTS_READY,
     REACHABLE,
@@ -80,6 +81,8 @@ class RegionView:
     waiting: tuple[str, ...] = ()
     """What it waits for."""
     active: bool = True
+    relay: Mark | None = None
+    """Whether its relay brings shares to the hub; None where edges write to the hub's Kafka."""
 
 
 @dataclass(frozen=True)
@@ -188,7 +191,11 @@ def _region(item: Object, view: RegionView, now: datetime, generation: int) -> O
     truth: Truth = (
         "True" if usable else "Unknown" if view.health.status == "Connecting" else "False"
     )
-    mark = Mark(REACHABLE, truth, view.health.reason, view.health.message)
+    marks = [
+        Mark(REACHABLE, truth, view.health.reason, view.health.message),
+        degraded(view.told),
+        *([view.relay] if view.relay is not None else []),
+    ]
     found: Object = {
         "id": view.id,
         "ready": view.ready,
@@ -197,13 +204,59 @@ def _region(item: Object, view: RegionView, now: datetime, generation: int) -> O
         "hashrate": hashrate_text(view.told.hashrate) if view.told.hashrate is not None else "",
         "addresses": list(view.addresses[:16]),
         "reachable": usable,
-        "conditions": _dump(conditions({"status": earlier}, [mark], now, generation)),
+        "conditions": _dump(conditions({"status": earlier}, marks, now, generation)),
     }
     if view.cluster:
         found["cluster"] = view.cluster
     if view.hostname:
         found["hostname"] = view.hostname
     return found
+
+
+def degraded(told: Sum) -> Mark:
+    """Whether shares of a region wait in spools of its edges."""
+    if not told.edges and not told.spooling:
+        return Mark(DEGRADED, "Unknown", REASON_NO_REPORT, "no edge has told anything")
+    if not told.spooling:
+        return Mark(DEGRADED, "False", REASON_GOOD, "no share waits in a spool")
+    text = (
+        f"{told.spooling} edges keep shares in their spools, {bytes_text(told.spool_bytes)}: their "
+        "pods are not rolled, scaled in or drained until all of it is in Kafka; delete none of "
+        "them, and see to Kafka and to the way there"
+    )
+    return Mark(DEGRADED, "True", "Spooling", text)
+
+
+def stream_mark(regions: Sequence[RegionView]) -> Mark:
+    """StreamReady once the topics are there: what keeps shares from the hub, the worst first."""
+    away = [each.id for each in regions if each.told.away]
+    full = [each.id for each in regions if each.told.full]
+    spooling = [each.id for each in regions if each.told.spooling]
+    apart = [each for each in regions if each.relay is not None and each.relay.status != "True"]
+    if away:
+        text = (
+            f"edges of {', '.join(away)} can not reach the share log and refuse shares; see to "
+            "Kafka and to the way there"
+        )
+        return Mark(STREAM_READY, "False", "LogAway", text)
+    if full:
+        text = (
+            f"the share log of {', '.join(full)} is at its byte bound, and edges refuse shares; "
+            "see why accounting does not read on, or raise bytesMax"
+        )
+        return Mark(STREAM_READY, "False", "LogFull", text)
+    if spooling:
+        text = (
+            f"edges of {', '.join(spooling)} keep shares in their spools; see to Kafka and to the "
+            "way there"
+        )
+        return Mark(STREAM_READY, "False", "Spooling", text)
+    if apart:
+        first = apart[0].relay
+        said = f": {first.message}" if first is not None else ""
+        names = ", ".join(each.id for each in apart)
+        return Mark(STREAM_READY, "False", "RelayAway", f"shares of {names} wait there{said}")
+    return Mark(STREAM_READY, "True", "TopicsReady", "the topics are there")
 
 
 def endpoint_status(
@@ -345,6 +398,16 @@ def _height(lines: Sequence[Object]) -> int:
 def _line(text: str) -> str:
     """Foreign text as one short line that does nothing to a terminal or a log."""
     return "".join(each if each.isprintable() else " " for each in text[:SHORT_MAX])
+
+
+def bytes_text(count: int) -> str:
+    """Bytes as a person reads them, cut to two digits so that the text rests."""
+    unit, number = "B", clamped(count, 2**62)
+    for larger in ("KiB", "MiB", "GiB", "TiB"):
+        if number < 1024:
+            break
+        unit, number = larger, number // 1024
+    return f"{_two_digits(number)} {unit}"
 
 
 def _two_digits(number: int) -> int:

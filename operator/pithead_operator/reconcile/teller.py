@@ -9,11 +9,12 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-from pithead.manifests.conditions import PAYOUTS_READY, STREAM_READY, WALLET_READY
+from pithead.manifests.conditions import PAYOUTS_READY, RELAYED, STREAM_READY, WALLET_READY
 from pithead_operator.desired import names
 from pithead_operator.reconcile.gather import Finding
 from pithead_operator.reconcile.hub import HubState
-from pithead_operator.reconcile.pool import PoolOutcome, RegionOutcome, find_pool, spec_regions
+from pithead_operator.reconcile.outcome import PoolOutcome, RegionOutcome
+from pithead_operator.reconcile.pool import find_pool, spec_regions
 from pithead_operator.reconcile.recorder import Recorder
 from pithead_operator.reconcile.reports import NOTHING, Reports
 from pithead_operator.reconcile.status import (
@@ -24,6 +25,7 @@ from pithead_operator.reconcile.status import (
     endpoint_status,
     pool_status,
     scheme_status,
+    stream_mark,
 )
 from pithead_operator.reconcile.world import World
 from pithead_operator.regions.clusters import HUB, Clusters
@@ -134,10 +136,12 @@ class Teller:
         member = self._clusters.member(cluster)
         edges: Seen | None = None
         service: Seen | None = None
+        relay: Seen | None = None
         if member is not None and namespace in member.namespaces:
             view = member.view(namespace)
             name = names.edge_name(pool, identity)
             edges, service = view.find("Deployment", name), view.find("Service", name)
+            relay = view.find("Deployment", names.edge_name(pool, identity, "relay"))
         pods = edges.pods if edges is not None else None
         earlier: Object = _earlier(item, identity) if edges is None and not health.usable else {}
         state = region.get("state", "Active")
@@ -167,6 +171,7 @@ class Teller:
             findings=tuple(outcome.findings) if outcome is not None else (),
             waiting=tuple(waiting),
             active=state == "Active",
+            relay=_relay(relay, health) if region.get("stream") else None,
         )
 
     def _hub(self, item: Object, hub: HubState, regions: list[RegionView]) -> HubView:
@@ -210,19 +215,27 @@ def _earlier(item: Object, region: str) -> Object:
 
 
 def _stream(topics: JobState, regions: list[RegionView]) -> Mark:
-    away = [each.id for each in regions if each.told.away]
     if topics.phase is Phase.FAILED:
         return Mark(STREAM_READY, "False", "TopicsJobFailed", topics.message)
     if topics.phase is not Phase.SUCCEEDED:
         text = topics.message or "the topics are being made"
         return Mark(STREAM_READY, "Unknown", REASON_WAITING, text)
-    if away:
-        text = (
-            f"edges of {', '.join(away)} can not reach the share log and refuse shares; see to "
-            "Kafka and to the way there"
-        )
-        return Mark(STREAM_READY, "False", "LogAway", text)
-    return Mark(STREAM_READY, "True", "TopicsReady", "the topics are there")
+    return stream_mark(regions)
+
+
+def _relay(seen: Seen | None, health: Health) -> Mark:
+    """Whether the relay of a region brings shares to the hub, by its own readiness."""
+    if not health.usable:
+        return Mark(RELAYED, "Unknown", health.reason, health.message)
+    if seen is None or seen.pods is None:
+        return Mark(RELAYED, "Unknown", REASON_WAITING, "the relay is not made yet")
+    if seen.pods.ready:
+        return Mark(RELAYED, "True", "RelayReady", "the relay brings shares to the hub")
+    text = (
+        f"Deployment {seen.name} has no ready pod: it reaches the hub or the region's Kafka not, "
+        "or is far behind; its log says which. Edges go on, and nothing is lost meanwhile"
+    )
+    return Mark(RELAYED, "False", "RelayAway", text)
 
 
 def _wallet(state: JobState | None, *, used: bool) -> Mark:

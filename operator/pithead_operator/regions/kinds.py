@@ -54,9 +54,10 @@ EDGE_KINDS = (
     SERVICE,
     BUDGET,
     DEPLOYMENT,
+    JOB,
 )
 """What a region's namespace holds of ours."""
-HUB_KINDS = (*EDGE_KINDS, JOB, CRON_JOB)
+HUB_KINDS = (*EDGE_KINDS, CRON_JOB)
 """What a hub namespace holds of ours."""
 OUR_KINDS = (MINING_POOL, COIN_ENDPOINT, REWARD_SCHEME)
 

@@ -32,6 +32,9 @@ log = logging.getLogger(__name__)
 WITH_STATUS = frozenset({"Deployment", "Service", "Job"})
 """Kinds that are read whole, because their status says something; of others, metadata alone."""
 
+EDGES = "stratum"
+"""The component whose pods hold miners."""
+
 Touched = Callable[[Seen | None, Seen | None], None]
 
 
@@ -178,7 +181,11 @@ class View:
         if not gone.later:
             return outcome
         regions = {each.region for each in (*gone.now, *gone.later)}
-        kept = {each.region for each in self.of(owner).values() if each.key in keep}
+        kept = {
+            each.region
+            for each in self.of(owner).values()
+            if each.key in keep and each.kind == DEPLOYMENT.name and each.component == EDGES
+        }
         if pods_may_wait and not regions & kept and await self._has_pods(owner, regions):
             outcome.waiting.append("pods that let their miners go")
             return outcome
@@ -251,9 +258,8 @@ class View:
         metrics.PRUNED.labels(self.api.cluster, each.kind).inc()
 
     async def _has_pods(self, owner: str, regions: set[str]) -> bool:
-        found, _ = await self.api.list(
-            POD, self.namespace, f"{OWNER_LABEL}={owner}", metadata_only=True
-        )
+        edges = f"{OWNER_LABEL}={owner},{COMPONENT_LABEL}={EDGES}"
+        found, _ = await self.api.list(POD, self.namespace, edges, metadata_only=True)
         return any(
             (pod["metadata"].get("labels") or {}).get("pithead.dev/region", "") in regions
             for pod in found

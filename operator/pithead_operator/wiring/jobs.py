@@ -1,5 +1,7 @@
 """Answers for the Jobs that wire a hub: databases, topics, wallets, schemes.
 
+A region with a Kafka of its own has a topics Job too, in its own cluster.
+
 A Job is named by the hash of all that it is and acts upon: its template with the
 image, its settings, and the Secrets that it mounts. Whatever changes one of
 these makes another Job; what is there under its name need not be made again.
@@ -17,7 +19,7 @@ from typing import Literal
 
 from pithead.config import Settings, to_json
 from pithead_operator.desired import names
-from pithead_operator.desired.inputs import HubInputs, Object, Release
+from pithead_operator.desired.inputs import EdgeInputs, HubInputs, Object, Release, Secrets
 from pithead_operator.desired.names import HUB_ACCOUNT, TLS
 from pithead_operator.desired.objects import config_map, new_object
 from pithead_operator.desired.pods import (
@@ -30,8 +32,11 @@ from pithead_operator.desired.pods import (
     mounted_values,
     pod_template,
 )
+from pithead_operator.desired.relay import relay_name
+from pithead_operator.desired.secrets import relay_secret
 from pithead_operator.desired.settings import (
     databases_settings,
+    region_topics_settings,
     schemes_settings,
     topics_settings,
     wallet_settings,
@@ -85,18 +90,55 @@ def schemes_job(inputs: HubInputs) -> WireJob:
     return _job(inputs, "schemes", schemes_settings(inputs))
 
 
+def region_topics_job(edge: EdgeInputs) -> WireJob:
+    """Topics of one pool in the Kafka of a region, made from there; raises MissingInput.
+
+    It shares the account and the Secret of the region's relay.
+    """
+    pool, region, name = edge.pool.metadata.name, edge.region.id, relay_name(edge)
+    place = _Place(
+        words=(pool, region, "topics"),
+        labels=names.edge_labels(edge.hub, pool, region, "wiring"),
+        account=name,
+        secrets={name: relay_secret(edge)},
+    )
+    return _made(edge.hub, "topics", region_topics_settings(edge), place)
+
+
+@dataclass(frozen=True)
+class _Place:
+    """What depends on where a Job runs."""
+
+    words: tuple[str, ...]
+    """Of its name."""
+    labels: dict[str, str]
+    account: str
+    secrets: Secrets
+    endpoint: str = ""
+
+
 def _job(inputs: HubInputs, kind: Kind, settings: Settings, endpoint: str = "") -> WireJob:
+    place = _Place(
+        words=(f"pithead-wire-{kind}", *([endpoint] if endpoint else [])),
+        labels=names.hub_labels(inputs, "wiring"),
+        account=HUB_ACCOUNT,
+        secrets=inputs.secrets,
+        endpoint=endpoint,
+    )
+    return _made(inputs, kind, settings, place)
+
+
+def _made(inputs: HubInputs, kind: Kind, settings: Settings, place: _Place) -> WireJob:
     text = to_json(settings)
     secrets = mounted_secrets(text)
     lasting = [each for each in secrets if each.name != TLS]
-    labels = names.hub_labels(inputs, "wiring")
     pod = Pod(
         args=("wire", kind, "--config", SETTINGS_FILE),
-        labels=labels,
-        account=HUB_ACCOUNT,
+        labels=place.labels,
+        account=place.account,
         requests=REQUESTS,
         settings="",
-        digest=inputs_digest(inputs.digest_key, text, mounted_values(inputs.secrets, lasting)),
+        digest=inputs_digest(inputs.digest_key, text, mounted_values(place.secrets, lasting)),
         secrets=secrets,
         grace_s=GRACE_S,
         restart="Never",
@@ -104,12 +146,11 @@ def _job(inputs: HubInputs, kind: Kind, settings: Settings, endpoint: str = "") 
     # All of it, as a Job can not be changed once it is made.
     content = json.dumps(_spec(pod, inputs.release), sort_keys=True)
     mark = hashlib.sha256(content.encode()).hexdigest()[:HASH_DIGITS]
-    words = [f"pithead-wire-{kind}", *([endpoint] if endpoint else [])]
-    name = names.joined(*words, suffix=mark)
-    settings_map = config_map(inputs.namespace, name, labels, {SETTINGS_KEY: text.decode()})
+    name = names.joined(*place.words, suffix=mark)
+    settings_map = config_map(inputs.namespace, name, place.labels, {SETTINGS_KEY: text.decode()})
     spec = _spec(replace(pod, settings=name), inputs.release)
-    job = new_object("batch/v1", "Job", inputs.namespace, name, labels, spec=spec)
-    return WireJob(kind, name, mark, endpoint, (settings_map, job))
+    job = new_object("batch/v1", "Job", inputs.namespace, name, place.labels, spec=spec)
+    return WireJob(kind, name, mark, place.endpoint, (settings_map, job))
 
 
 def _spec(pod: Pod, release: Release) -> Object:

@@ -7,15 +7,20 @@ longer fits its names or its authority; a password for ever. An authority that
 is renewed stays beside the new one in `ca.crt` until it ends, so that processes
 with old and new certificates understand each other meanwhile.
 
-    pithead-ca     ca.crt, ca.key (of the first certificate in ca.crt), digest.key
-    pithead-tls    ca.crt, <service>.crt, <service>.key
-    pithead-roles  <service>-password, <service>-url
+    pithead-ca       ca.crt, ca.key (of the first certificate in ca.crt), digest.key
+    pithead-tls      ca.crt, <service>.crt, <service>.key
+    pithead-roles    <service>-password, <service>-url
+    pithead-regions  ca.crt, ca.key, <region>.crt, <region>.key
+
+Relays of regions have an authority of their own, which the hub's intake alone
+trusts: what is stolen in a region passes for no service of the hub.
 
 The clock and the source of randomness are arguments. Anything that can not be
 read back is made anew.
 """
 
 import base64
+import ipaddress
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -33,7 +38,8 @@ from cryptography.hazmat.primitives.serialization import (
 )
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
-from pithead.config.cluster import WIRING, WITH_DATABASE, database_url
+from pithead.config import region_name
+from pithead.config.cluster import INTAKE, WIRING, WITH_DATABASE, database_url
 from pithead.manifests.backing import Database
 from pithead_operator.desired import names
 from pithead_operator.desired.inputs import Object
@@ -98,23 +104,54 @@ def mint_ca(old: Data, now: datetime, random: Randomness) -> dict[str, bytes]:
 
 
 def mint_tls(
-    authority: Data, old: Data, namespace: str, now: datetime, random: Randomness
+    authority: Data,
+    old: Data,
+    namespace: str,
+    now: datetime,
+    random: Randomness,
+    intake: tuple[str, ...] = (),
 ) -> dict[str, bytes]:
-    """Contents of `pithead-tls`, signed by `authority` (what `mint_ca` gave)."""
+    """Contents of `pithead-tls`, signed by `authority` (what `mint_ca` gave).
+
+    `intake` are the names and addresses by which relays dial the hub, if any do.
+    """
+    owners = {service: dns_names(service, namespace) for service in CERTIFIED}
+    if intake:
+        owners[INTAKE] = intake
+    return {"ca.crt": authority["ca.crt"]} | _leaves(authority, old, owners, now, random)
+
+
+def mint_regions(
+    old: Data, regions: tuple[str, ...], now: datetime, random: Randomness
+) -> dict[str, bytes]:
+    """Contents of `pithead-regions`: their authority, and a certificate for each relay."""
+    made = mint_ca(old, now, random)
+    authority = {key: made[key] for key in ("ca.crt", "ca.key")}
+    owners = {region: (region_name(region),) for region in regions}
+    return authority | _leaves(authority, old, owners, now, random)
+
+
+def _leaves(
+    authority: Data,
+    old: Data,
+    owners: Mapping[str, tuple[str, ...]],
+    now: datetime,
+    random: Randomness,
+) -> dict[str, bytes]:
+    """A certificate for each owner, by the names that it bears: the one it has, or a new one."""
     signer = _read(authority["ca.crt"], authority["ca.key"])
     if signer is None:
         raise ValueError("the authority can not be read back; mint_ca makes one")
-    data = {"ca.crt": authority["ca.crt"]}
-    for service in CERTIFIED:
-        dns = dns_names(service, namespace)
-        kept = _read(old.get(f"{service}.crt", b""), old.get(f"{service}.key", b""))
-        if kept is not None and _fits(kept.certificate, signer.certificate, dns, now):
-            data[f"{service}.crt"] = old[f"{service}.crt"]
-            data[f"{service}.key"] = old[f"{service}.key"]
+    data = {}
+    for owner, named in owners.items():
+        kept = _read(old.get(f"{owner}.crt", b""), old.get(f"{owner}.key", b""))
+        if kept is not None and _fits(kept.certificate, signer.certificate, named, now):
+            data[f"{owner}.crt"] = old[f"{owner}.crt"]
+            data[f"{owner}.key"] = old[f"{owner}.key"]
             continue
         key = random.key()
-        data[f"{service}.crt"] = _pem(_leaf(key, signer, dns, now, random.serial()))
-        data[f"{service}.key"] = _key_pem(key)
+        data[f"{owner}.crt"] = _pem(_leaf(key, signer, named, now, random.serial()))
+        data[f"{owner}.key"] = _key_pem(key)
     return data
 
 
@@ -150,15 +187,25 @@ def _is_due(certificate: x509.Certificate, now: datetime) -> bool:
 
 
 def _fits(
-    certificate: x509.Certificate, signer: x509.Certificate, dns: tuple[str, ...], now: datetime
+    certificate: x509.Certificate, signer: x509.Certificate, named: tuple[str, ...], now: datetime
 ) -> bool:
     try:
         certificate.verify_directly_issued_by(signer)
         extension = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName)
     except (ValueError, TypeError, InvalidSignature, x509.ExtensionNotFound):
         return False
-    named = tuple(extension.value.get_values_for_type(x509.DNSName))
-    return named == dns and not _is_due(certificate, now)
+    return list(extension.value) == _alternatives(named) and not _is_due(certificate, now)
+
+
+def _alternatives(named: tuple[str, ...]) -> list[x509.GeneralName]:
+    """Names and addresses as a certificate bears them."""
+    found: list[x509.GeneralName] = []
+    for each in named:
+        try:
+            found.append(x509.IPAddress(ipaddress.ip_address(each)))
+        except ValueError:
+            found.append(x509.DNSName(each))
+    return found
 
 
 def _authority(key: ec.EllipticCurvePrivateKey, now: datetime, serial: int) -> x509.Certificate:
@@ -186,17 +233,17 @@ def _authority(key: ec.EllipticCurvePrivateKey, now: datetime, serial: int) -> x
 def _leaf(
     key: ec.EllipticCurvePrivateKey,
     signer: _Signed,
-    dns: tuple[str, ...],
+    named: tuple[str, ...],
     now: datetime,
     serial: int,
 ) -> x509.Certificate:
-    alternatives = x509.SubjectAlternativeName([x509.DNSName(each) for each in dns])
+    alternatives = x509.SubjectAlternativeName(_alternatives(named))
     usages = x509.ExtendedKeyUsage(
         [ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH]
     )
     issuer = x509.AuthorityKeyIdentifier.from_issuer_public_key(signer.key.public_key())
     return (
-        _builder(key, _subject(dns[0]), signer.certificate.subject, now, LEAF_LIFE, serial)
+        _builder(key, _subject(named[0][:64]), signer.certificate.subject, now, LEAF_LIFE, serial)
         .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
         .add_extension(alternatives, critical=False)
         .add_extension(usages, critical=False)

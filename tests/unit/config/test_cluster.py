@@ -154,7 +154,8 @@ def manifests() -> Manifests:
 
 
 def edge_of(manifests: Manifests) -> ClusterEdge:
-    return ClusterEdge(manifests, manifests.pools[0], secret="gold-eu-stratum")
+    pool = manifests.pools[0]
+    return ClusterEdge(manifests, pool, pool.spec.regions[0], secret="gold-eu-stratum")
 
 
 def everything(manifests: Manifests) -> list[Settings]:

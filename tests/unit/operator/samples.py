@@ -14,6 +14,7 @@ import yaml
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from pithead.config import SlotSettings
+from pithead.config.cluster import ClusterPlaces
 from pithead.manifests import Manifests, manifests_from_objects, revision_of
 from pithead.manifests.backing import Database
 from pithead_operator.desired.hub import (
@@ -30,13 +31,21 @@ from pithead_operator.desired.inputs import (
     Release,
     Secrets,
 )
-from pithead_operator.wiring.minting import Randomness, mint_ca, mint_roles, mint_tls
+from pithead_operator.wiring.minting import (
+    Randomness,
+    mint_ca,
+    mint_regions,
+    mint_roles,
+    mint_tls,
+)
 
 ROOT = Path(__file__).resolve().parents[3]
 NAMESPACE = "mining"
 HUB_UID = "5d1a4c0e-1111-4222-8333-944455556666"
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 RELEASE = Release(image="registry.example/pithead:1.0")
+INTAKE = ("hub.pool.example", "203.0.113.7")
+"""Where relays may dial the hub."""
 SCRIPT = bytes.fromhex("0014" + "ab" * 20)
 
 
@@ -129,6 +138,22 @@ def pool(name: str = "ltc", coin: str = "litecoin", **spec: Any) -> Object:
     )
 
 
+def relayed_pool(**spec: Any) -> Object:
+    """The pool, with a Kafka of its own in us."""
+    found = pool(**spec)
+    found["spec"]["regions"][1]["stream"] = {
+        "kafka": {
+            "bootstrapServers": ["kafka.us.example:9093"],
+            "tls": {"caSecretRef": {"name": "us-ca"}},
+            "credentialsSecretRef": {"name": "us-kafka"},
+            "partitions": 4,
+            "bytesMax": 2**40,
+        },
+        "relayCredentialsSecretRef": {"name": "us-relay"},
+    }
+    return found
+
+
 def all_objects() -> list[Object]:
     """Two coins, a scheme, two pools."""
     return [
@@ -148,6 +173,9 @@ SECRET_TEXTS = {
     "kafka-user": {"username": "kafka-me", "password": "kafka-word"},
     "kafka-ca": {"ca.crt": "-----BEGIN CERTIFICATE-----\nkafka-authority\n"},
     "postgres-admin": {"username": "postgres", "password": "postgres-word"},
+    "us-kafka": {"username": "us-edges", "password": "us-edges-word"},
+    "us-relay": {"username": "us-relay", "password": "us-relay-word"},
+    "us-ca": {"ca.crt": "-----BEGIN CERTIFICATE-----\nus-authority\n"},
 }
 
 
@@ -179,15 +207,18 @@ def fixed_randomness() -> Randomness:
 
 
 @cache
-def minted(database: Database) -> Secrets:
+def minted(database: Database, relayed: tuple[str, ...] = ()) -> Secrets:
     """The Secrets that the operator makes itself."""
     random = fixed_randomness()
     authority = mint_ca({}, NOW, random)
-    return {
+    found = {
         "pithead-ca": authority,
-        "pithead-tls": mint_tls(authority, {}, NAMESPACE, NOW, random),
+        "pithead-tls": mint_tls(authority, {}, NAMESPACE, NOW, random, INTAKE if relayed else ()),
         "pithead-roles": mint_roles(database, {}, random),
     }
+    if relayed:
+        found["pithead-regions"] = mint_regions({}, relayed, NOW, random)
+    return found
 
 
 def slots(given: Manifests) -> dict[str, tuple[SlotSettings, ...]]:
@@ -211,7 +242,8 @@ def hub_inputs(objects: list[Object] | None = None, texts: Texts = SECRET_TEXTS)
     given = manifests(objects or all_objects(), texts)
     database = given.pools[0].spec.database
     assert database is not None
-    own = minted(database)
+    door = ClusterPlaces(given).intake()
+    own = minted(database, tuple(each.region for each in door.regions) if door else ())
     named = {
         name: {key: text.encode() for key, text in each.items()} for name, each in texts.items()
     }
@@ -222,8 +254,16 @@ def hub_inputs(objects: list[Object] | None = None, texts: Texts = SECRET_TEXTS)
         release=RELEASE,
         secrets={**named, **own},
         digest_key=own["pithead-ca"]["digest.key"],
+        intake=INTAKE if door else (),
         facts=Facts(scripts=dict.fromkeys(given.endpoints, SCRIPT), slots=slots(given)),
     )
+
+
+def relayed_inputs(**spec: Any) -> HubInputs:
+    """The hub of the two pools, one of them with a region that has a log of its own."""
+    objects = [relayed_pool(**spec) if each["metadata"]["name"] == "ltc" else each
+               for each in all_objects()]  # fmt: skip
+    return hub_inputs(objects)
 
 
 def example_inputs() -> HubInputs:

@@ -15,7 +15,6 @@ from pithead.config.edge import (
     ListenerSettings,
     RelaySettings,
     ReportSettings,
-    SpoolSettings,
     StratumSettings,
     VardiffSettings,
 )
@@ -98,7 +97,6 @@ __all__ = [
     "SettingsError",
     "SharesSettings",
     "SlotSettings",
-    "SpoolSettings",
     "StratumSettings",
     "TlsFiles",
     "TopicSettings",

@@ -16,10 +16,13 @@ from urllib.parse import quote, urlencode
 from pithead.config import (
     DrainSettings,
     HealthSettings,
+    IntakeSettings,
     KafkaSettings,
     LogSettings,
     NodeSettings,
     PeerSettings,
+    RelayedRegion,
+    RelaySettings,
     ReportSettings,
     ServeSettings,
     ServiceRole,
@@ -35,20 +38,27 @@ from pithead.config.from_file import FROM_FILE
 from pithead.config.places import RenderError, node_settings, nodes_of
 from pithead.config.render import coin_settings, registrations
 from pithead.log.topics import blocks_topic, kafka_topic, shares_topic
-from pithead.manifests.backing import Database, Kafka
+from pithead.manifests.backing import Database, Kafka, RegionStream
 from pithead.manifests.base import SecretReference
 from pithead.manifests.endpoint import CoinEndpoint
 from pithead.manifests.objects import Credentials, Manifests
 from pithead.manifests.pool import Listener, MiningPool
+from pithead.manifests.region import Region
 
 SECRETS = Path("/run/pithead")
 ROLES = SECRETS / "pithead-roles"
 TLS = SECRETS / "pithead-tls"
+REGIONS = SECRETS / "pithead-regions"
+"""Certificates of relays and their authority, which the hub keeps."""
 POD_NAME = SECRETS / "pod" / "name"
 """A pod's own name, from the downward API."""
 SCRATCH = Path("/tmp")  # noqa: S108 - of the pod alone
 
 RPC_PORT = 9500
+INTAKE_PORT = 9501
+"""Where the share processor takes in what relays bring."""
+INTAKE = "intake"
+"""Whose certificate it shows there."""
 EDGE_STATUS = "pithead-edge-status"
 """ConfigMap that edges report to."""
 WITH_DATABASE = ("ledger", "payouts", "rewards", "shares")
@@ -92,6 +102,27 @@ class ClusterPlaces:
             credentials=_credentials(login) if login is not None else None,
         )
 
+    def intake(self) -> IntakeSettings | None:
+        """Where relays push to, and which, by region; None when no region has its own log."""
+        pools: dict[str, list[str]] = {}
+        for pool in self.manifests.pools:
+            for region in pool.spec.regions:
+                if region.stream is not None:
+                    pools.setdefault(region.id, []).append(pool.pool_id)
+        if not pools:
+            return None
+        shown = _certificate(INTAKE)
+        return IntakeSettings(
+            serve=ServeSettings(
+                address=f"0.0.0.0:{INTAKE_PORT}",
+                # Relays have an authority of their own, so that none passes for a service.
+                tls=TlsFiles(certificate=shown.certificate, key=shown.key, ca=REGIONS / "ca.crt"),
+            ),
+            regions=tuple(
+                RelayedRegion(region=region, pools=tuple(pools[region])) for region in sorted(pools)
+            ),
+        )
+
     def serve(self, service: str) -> ServeSettings:
         """gRPC for the hub's pods; payouts are Jobs that nobody dials."""
         if service == "payouts":
@@ -133,6 +164,7 @@ class ClusterEdge:
 
     manifests: Manifests
     pool: MiningPool
+    region: Region
     secret: str
     """Name of the Secret in the region's cluster with copies of nodes' and Kafka's."""
 
@@ -142,16 +174,10 @@ class ClusterEdge:
         return ""
 
     def share_log(self) -> LogSettings:
-        """Kafka, by the edge's own Secret."""
-        kafka = _kafka(self.pool)
-        authority = kafka.tls is not None and kafka.tls.ca_secret_ref is not None
-        login = kafka.credentials_secret_ref is not None
+        """The region's Kafka, or else the hub's, by the edge's own Secret."""
+        kafka = edge_kafka(self.pool, self.region)
         return LogSettings(
-            kafka=_kafka_settings(
-                kafka,
-                ca=self._file("kafka-ca.crt") if authority else None,
-                credentials=self._login("kafka") if login else None,
-            )
+            kafka=_copied_kafka(kafka, self.secret, login=kafka.credentials_secret_ref is not None)
         )
 
     def serve(self) -> ServeSettings:
@@ -192,12 +218,7 @@ class ClusterEdge:
         )
 
     def _login(self, what: str) -> Credentials:
-        return Credentials(
-            from_file(self._file(f"{what}-username")), from_file(self._file(f"{what}-password"))
-        )
-
-    def _file(self, key: str) -> Path:
-        return SECRETS / self.secret / key
+        return _copied_login(self.secret, what)
 
 
 def wire_databases(manifests: Manifests, usernames: Mapping[str, str]) -> WireDatabasesSettings:
@@ -221,24 +242,74 @@ def wire_databases(manifests: Manifests, usernames: Mapping[str, str]) -> WireDa
     )
 
 
+def edge_kafka(pool: MiningPool, region: Region) -> Kafka:
+    """The Kafka that edges of a region write to: its own, or the hub's; raises RenderError."""
+    return region.stream.kafka if region.stream is not None else _kafka(pool)
+
+
+def relay_settings(pool: MiningPool, region: Region, secret: str, hub: str) -> RelaySettings:
+    """The relay of a pool's region that has a log of its own.
+
+    `secret` names its Secret, with copies of Kafka's login, the relay's certificate and the hub's
+    authority; `hub` is the host by which the region reaches the intake. Raises RenderError.
+    """
+    own = _own_stream(region)
+    folder = SECRETS / secret
+    host = f"[{hub}]" if ":" in hub else hub
+    return RelaySettings(
+        region=region.id,
+        pools=(pool.pool_id,),
+        log=LogSettings(kafka=_copied_kafka(own.kafka, secret, login=_relay_login(own))),
+        hub=PeerSettings(
+            address=f"{host}:{INTAKE_PORT}",
+            tls=TlsFiles(
+                certificate=folder / "relay.crt", key=folder / "relay.key", ca=folder / "hub-ca.crt"
+            ),
+        ),
+        bound_bytes=own.kafka.bytes_max or 0,
+        health=HealthSettings(),
+    )
+
+
+def wire_region_topics(pool: MiningPool, region: Region, secret: str) -> WireTopicsSettings:
+    """What the topics Job of a region with a log of its own is told; `secret` is the relay's."""
+    own = _own_stream(region)
+    return WireTopicsSettings(
+        kafka=_copied_kafka(own.kafka, secret, login=_relay_login(own)),
+        topics=_topics(pool, own.kafka),
+    )
+
+
+def _own_stream(region: Region) -> RegionStream:
+    if region.stream is None:
+        raise RenderError(f"region {region.id} has no stream of its own")
+    return region.stream
+
+
+def _relay_login(own: RegionStream) -> bool:
+    given = (own.relay_credentials_secret_ref, own.kafka.credentials_secret_ref)
+    return any(each is not None for each in given)
+
+
 def wire_topics(manifests: Manifests) -> WireTopicsSettings:
     """What the topics Job is told: two topics a pool, in the order of the pools."""
-    topics = []
-    for pool in manifests.pools:
-        kafka = _kafka(pool)
-        topics += [
-            TopicSettings(
-                name=kafka_topic(shares_topic(pool.pool_id)),
-                partitions=kafka.partitions,
-                replicas=kafka.replicas,
-            ),
-            TopicSettings(
-                name=kafka_topic(blocks_topic(pool.pool_id)),
-                partitions=BLOCKS_PARTITIONS,
-                replicas=kafka.replicas,
-            ),
-        ]
+    topics = [each for pool in manifests.pools for each in _topics(pool, _kafka(pool))]
     return WireTopicsSettings(kafka=ClusterPlaces(manifests).kafka(), topics=tuple(topics))
+
+
+def _topics(pool: MiningPool, kafka: Kafka) -> tuple[TopicSettings, ...]:
+    return (
+        TopicSettings(
+            name=kafka_topic(shares_topic(pool.pool_id)),
+            partitions=kafka.partitions,
+            replicas=kafka.replicas,
+        ),
+        TopicSettings(
+            name=kafka_topic(blocks_topic(pool.pool_id)),
+            partitions=BLOCKS_PARTITIONS,
+            replicas=kafka.replicas,
+        ),
+    )
 
 
 def wire_wallet(manifests: Manifests, endpoint: str) -> WireWalletSettings:
@@ -292,6 +363,23 @@ def _kafka_settings(
         ca=ca,
         username=credentials.username if credentials is not None else "",
         password=credentials.password if credentials is not None else "",
+    )
+
+
+def _copied_kafka(kafka: Kafka, secret: str, *, login: bool) -> KafkaSettings:
+    """Kafka as it is reached with a Secret that holds copies."""
+    authority = kafka.tls is not None and kafka.tls.ca_secret_ref is not None
+    return _kafka_settings(
+        kafka,
+        ca=SECRETS / secret / "kafka-ca.crt" if authority else None,
+        credentials=_copied_login(secret, "kafka") if login else None,
+    )
+
+
+def _copied_login(secret: str, what: str) -> Credentials:
+    folder = SECRETS / secret
+    return Credentials(
+        from_file(folder / f"{what}-username"), from_file(folder / f"{what}-password")
     )
 
 

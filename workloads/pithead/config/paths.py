@@ -8,6 +8,7 @@ from pathlib import Path
 from pithead.config import (
     DrainSettings,
     HealthSettings,
+    IntakeSettings,
     LogSettings,
     NodeSettings,
     PeerSettings,
@@ -57,6 +58,10 @@ class RuntimePaths:
     def peer(self, service: str, client: str = "") -> PeerSettings:
         """Where a service is reached."""
         return PeerSettings(address=unix_address(self._socket(service)))
+
+    def intake(self) -> IntakeSettings | None:
+        """None: the edges here write the hub's log themselves."""
+        return None
 
     def health(self) -> HealthSettings | None:
         """None: processes are watched by their parent."""

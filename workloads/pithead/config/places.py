@@ -10,6 +10,7 @@ from typing import Protocol
 from pithead.config import (
     DrainSettings,
     HealthSettings,
+    IntakeSettings,
     LogSettings,
     NodeSettings,
     PeerSettings,
@@ -36,6 +37,10 @@ class Places(Protocol):
 
     def share_log(self) -> LogSettings:
         """The share log."""
+        ...
+
+    def intake(self) -> IntakeSettings | None:
+        """Where relays push to; None when no region has a log of its own."""
         ...
 
     def serve(self, service: str) -> ServeSettings:

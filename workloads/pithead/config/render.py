@@ -118,6 +118,7 @@ def render_shares(
         pools=tuple(_pool(pool, scripts, _slots(pool, slots)) for pool in manifests.pools),
         coins=_coins(manifests, places),
         health=places.health(),
+        intake=places.intake(),
     )
 
 

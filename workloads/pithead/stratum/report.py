@@ -51,14 +51,7 @@ class EdgeReport(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     work: str
     """Expected hashes credited since then, decimal: it outgrows the integers of JSON readers."""
     log: str
-    """`ok`, `away` or, at its byte bound, `full`: with the last two shares are refused."""
-    spooling: bool = False
-    """Degraded: what is accepted is kept on this machine only, until the log takes it."""
-    spool_bytes: int = 0
-    """That wait there."""
-    spool_batches: int = 0
-    spool_seconds: int = 0
-    """Age of the oldest."""
+    """`ok` or `away`."""
     draining: bool
     at: int
     """Unix seconds of this edge's clock."""

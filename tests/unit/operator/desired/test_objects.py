@@ -9,10 +9,24 @@ import pytest
 
 from pithead_operator.desired.edge import edge_status_object, render_edge
 from pithead_operator.desired.inputs import HubInputs, Object
+from pithead_operator.desired.relay import render_relay, render_relay_base
 from pithead_operator.wiring.facts import facts_object
-from pithead_operator.wiring.jobs import databases_job, schemes_job, topics_job, wallet_jobs
+from pithead_operator.wiring.jobs import (
+    databases_job,
+    region_topics_job,
+    schemes_job,
+    topics_job,
+    wallet_jobs,
+)
 from pithead_operator.wiring.minting import secret_object
-from tests.unit.operator.samples import HUB_UID, NAMESPACE, all_edges, hub_inputs, whole_hub
+from tests.unit.operator.samples import (
+    HUB_UID,
+    NAMESPACE,
+    all_edges,
+    edge_inputs,
+    relayed_inputs,
+    whole_hub,
+)
 
 pytestmark = pytest.mark.gate
 
@@ -29,7 +43,7 @@ EXTERNAL_SECRETS = {
 """Those that manifests name: people make them."""
 
 
-MINTED = ("pithead-ca", "pithead-tls", "pithead-roles")
+MINTED = ("pithead-ca", "pithead-tls", "pithead-roles", "pithead-regions")
 
 
 def hub_objects(hub: HubInputs) -> list[Object]:
@@ -45,8 +59,11 @@ def hub_objects(hub: HubInputs) -> list[Object]:
 
 
 def all_rendered() -> list[Object]:
-    hub = hub_inputs()
-    return hub_objects(hub) + [each for edge in all_edges(hub) for each in render_edge(edge)]
+    hub = relayed_inputs()
+    us = edge_inputs(hub, region="us")
+    relay = [*render_relay_base(us), *region_topics_job(us).objects, *render_relay(us)]
+    edges = [each for edge in all_edges(hub) for each in render_edge(edge)]
+    return [*hub_objects(hub), *edges, *relay]
 
 
 def title(item: Object) -> str:
@@ -87,7 +104,7 @@ def test_every_name_and_label_is_valid() -> None:
 
 
 def test_nothing_secret_stands_outside_of_secrets() -> None:
-    hub = hub_inputs()
+    hub = relayed_inputs()
     words = {
         value.decode()
         for values in hub.secrets.values()

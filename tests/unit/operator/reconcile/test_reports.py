@@ -48,6 +48,21 @@ def text(**more: Any) -> str:
     return json.dumps(told | more)
 
 
+def test_spool_counts_longer_than_its_edge_is_taken_for_alive() -> None:
+    reports = Reports()
+    texts = {
+        "a": text(spooling=True, spoolBytes=700),
+        "b": text(producer="p2", spoolBytes=30),
+        "c": text(producer="p3", log="full"),
+    }
+    reports.take(texts, 0, UNIX)
+    found = reports.of("ns.pool", "eu", 1)
+    assert (found.spooling, found.spool_bytes, found.full, found.away) == (2, 730, 1, 0)
+    silent = reports.of("ns.pool", "eu", ALIVE_SECONDS + 1)
+    assert (silent.edges, silent.spooling) == (0, 2)
+    assert reports.of("ns.pool", "eu", KEPT_SECONDS + 1).spooling == 0
+
+
 def test_edges_of_a_region_are_summed() -> None:
     reports = Reports()
     texts = {

@@ -16,10 +16,13 @@ from pithead_operator.reconcile.status import (
     HubView,
     Mark,
     RegionView,
+    Truth,
+    bytes_text,
     endpoint_status,
     joined,
     pool_status,
     scheme_status,
+    stream_mark,
 )
 from pithead_operator.regions.member import Health
 from tests.unit.operator import samples
@@ -53,6 +56,11 @@ def told(
     return marks, status
 
 
+def of_region(status: Object, index: int) -> dict[str, Object]:
+    """The conditions of one region by type."""
+    return {each["type"]: each for each in status["regions"][index]["conditions"]}
+
+
 def test_a_pool_with_all_edges_ready_is_ready() -> None:
     sums = Sum(edges=1, connections=5, hashrate=2 * 10**9)
     marks, status = told(region(told=sums), region("us", cluster="us", told=sums))
@@ -77,7 +85,7 @@ def test_a_region_that_is_away_is_not_a_stall() -> None:
     assert marks["Stalled"][0] == "False"
     assert marks["Ready"] == ("False", "RegionUnreachable")
     assert [each["reachable"] for each in status["regions"]] == [True, False]
-    assert status["regions"][1]["conditions"][0]["reason"] == "Unreachable"
+    assert of_region(status, 1)["Reachable"]["reason"] == "Unreachable"
 
 
 def test_another_cluster_under_a_known_name_is_a_stall() -> None:
@@ -100,7 +108,64 @@ def test_a_transition_keeps_its_time_until_it_happens_again() -> None:
     times = {each["type"]: each["lastTransitionTime"] for each in third["conditions"]}
     assert times["Ready"] == "2026-01-02T04:04:05Z"
     assert times["Stalled"] == "2026-01-02T03:04:05Z"
-    assert third["regions"][0]["conditions"][0]["lastTransitionTime"] == "2026-01-02T04:04:05Z"
+    assert of_region(third, 0)["Reachable"]["lastTransitionTime"] == "2026-01-02T04:04:05Z"
+
+
+def test_shares_in_spools_degrade_a_region_and_stop_no_miner() -> None:
+    sums = Sum(edges=2, spooling=1, spool_bytes=5_600_000)
+    marks, status = told(
+        region(told=Sum(edges=1)),
+        region("us", told=sums),
+        hub=HubView(stream=stream_mark([region("us", told=sums)])),
+    )
+    assert marks["Ready"] == ("True", "AsWanted")
+    assert marks["StreamReady"] == ("False", "Spooling")
+    assert of_region(status, 0)["Degraded"]["status"] == "False"
+    found = of_region(status, 1)["Degraded"]
+    assert (found["status"], found["reason"]) == ("True", "Spooling")
+    assert "1 edges keep shares in their spools, 5 MiB" in found["message"]
+
+
+def test_region_that_told_nothing_is_not_known_to_be_degraded() -> None:
+    _, status = told(region())
+    assert of_region(status, 0)["Degraded"]["status"] == "Unknown"
+    assert "Relayed" not in of_region(status, 0)
+
+
+@pytest.mark.parametrize(
+    ("sums", "relay", "reason"),
+    [
+        (Sum(edges=1, away=1, full=1), "True", "LogAway"),
+        (Sum(edges=1, full=1, spooling=1), "True", "LogFull"),
+        (Sum(edges=1, spooling=1), "False", "Spooling"),
+        (Sum(edges=1), "False", "RelayAway"),
+        (Sum(edges=1), "Unknown", "RelayAway"),
+        (Sum(edges=1), "True", "TopicsReady"),
+    ],
+    ids=["away", "full", "spooling", "relay", "relay unknown", "good"],
+)
+def test_stream_tells_the_worst_first(sums: Sum, relay: Truth, reason: str) -> None:
+    mark = Mark("Relayed", relay, "RelayAway", "because")
+    found = stream_mark([region(told=Sum(edges=1)), region("us", told=sums, relay=mark)])
+    assert found.reason == reason
+    assert found.status == ("True" if reason == "TopicsReady" else "False")
+    if reason == "RelayAway":
+        assert found.message == "shares of us wait there: because"
+
+
+def test_relay_of_a_region_is_told() -> None:
+    mark = Mark("Relayed", "True", "RelayReady", "it brings shares")
+    _, status = told(region(relay=mark))
+    assert of_region(status, 0)["Relayed"]["reason"] == "RelayReady"
+
+
+@pytest.mark.parametrize(
+    ("count", "text"),
+    [(0, "0 B"), (1023, "1000 B"), (1024, "1 KiB"), (2**20 * 37, "37 MiB"), (2**40, "1 TiB"),
+     (2**80, "4100000 TiB")],
+)  # fmt: skip
+def test_bytes_are_told_to_two_digits(count: int, text: str) -> None:
+    assert bytes_text(count) == text
 
 
 def test_many_findings_are_counted_and_not_all_told() -> None:

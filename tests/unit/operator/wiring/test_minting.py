@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from cryptography import x509
+from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
 from pithead.manifests.backing import Database
@@ -21,6 +22,7 @@ from pithead_operator.wiring.minting import (
     digest_key,
     dns_names,
     mint_ca,
+    mint_regions,
     mint_roles,
     mint_tls,
     secret_object,
@@ -65,6 +67,33 @@ def test_every_service_has_a_certificate_for_its_names(random: Randomness) -> No
         assert tuple(names.get_values_for_type(x509.DNSName)) == dns_names(service, NAMESPACE)
         key = load_pem_private_key(data[f"{service}.key"], password=None)
         assert key.public_key() == found.public_key()
+
+
+def test_relays_have_an_authority_of_their_own(random: Randomness) -> None:
+    hub = mint_ca({}, NOW, random)
+    data = mint_regions({}, ("us", "eu-west"), NOW, random)
+    assert set(data) == {"ca.crt", "ca.key", "us.crt", "us.key", "eu-west.crt", "eu-west.key"}
+    found = certificate(data, "us.crt")
+    found.verify_directly_issued_by(certificate(data, "ca.crt"))
+    with pytest.raises((ValueError, InvalidSignature)):
+        found.verify_directly_issued_by(certificate(hub, "ca.crt"))
+    assert mint_regions(data, ("us", "eu-west"), NOW, random) == data
+    more = mint_regions(data, ("us", "asia"), NOW, random)
+    assert (more["us.crt"], "eu-west.crt" in more) == (data["us.crt"], False)
+
+
+def test_intake_s_certificate_follows_the_addresses_by_which_it_is_dialled(
+    random: Randomness,
+) -> None:
+    authority = mint_ca({}, NOW, random)
+    named = mint_tls(authority, {}, NAMESPACE, NOW, random, ("hub.example",))
+    assert mint_tls(authority, named, NAMESPACE, NOW, random, ("hub.example",)) == named
+    both = ("hub.example", "192.0.2.7")
+    seen = mint_tls(authority, named, NAMESPACE, NOW, random, both)
+    assert seen["intake.crt"] != named["intake.crt"]
+    assert seen["shares.crt"] == named["shares.crt"]
+    assert mint_tls(authority, seen, NAMESPACE, NOW, random, both) == seen
+    assert "intake.crt" not in mint_tls(authority, seen, NAMESPACE, NOW, random)
 
 
 def test_authority_can_sign_services_and_nothing_below_them(random: Randomness) -> None:
