@@ -114,10 +114,9 @@ async def test_an_outage_refuses_shares_and_ends_by_itself(tmp_path: Path, fault
             first = await client.submit(client.solve(job, 1))
             second = await client.submit(client.solve(job, 2))
             for answer in (first, second):
-                assert answer["error"][:2] == [
-                    20,
-                    "the share log does not confirm: this share is not credited",
-                ]
+                said = "is full" if fault is Fault.FULL else "does not confirm"
+                text = f"the share log {said}: this share is not credited"
+                assert answer["error"][:2] == [20, text]
             late = StratumClient(PARAMS, it.running.port)
             async with late:
                 refused = await late.login(address(PARAMS, 3))

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from pithead.log.errors import LogBroken, LogFull, LogUnavailable
 from pithead.log.file_log import FileLog
-from pithead.log.share_log import LogReader, LogWriter
+from pithead.log.share_log import Held, LogReader, LogWriter
 
 PLACE = "log"
 DEADLINE_S = 0.2
@@ -59,6 +59,9 @@ class FaultyLog:
 
     async def delete_before(self, topic: str, partition: str, position: int) -> int:
         return await self._inner.delete_before(topic, partition, position)
+
+    async def held(self, topic: str) -> dict[str, Held]:
+        return await self._inner.held(topic)
 
     def opened(self) -> bool:
         return self.fault is not Fault.HANGING

@@ -52,6 +52,17 @@ class ShareLogContract:
         for reader in readers:
             await reader.close()
 
+    async def test_what_is_held_is_told_by_partition_and_in_bytes(
+        self, share_log: ShareLog, names: Names
+    ) -> None:
+        writer = await share_log.writer(names.topic, names.partition)
+        first = await writer.append(bytes(1000))
+        last = await writer.append(bytes(2000))
+        held = (await share_log.held(names.topic))[names.partition]
+        assert held.start < first < last == held.end
+        assert 3000 <= held.bytes < 5000
+        await writer.close()
+
     async def test_appended_records_come_back_in_order_with_their_bytes(
         self, share_log: ShareLog, names: Names
     ) -> None:

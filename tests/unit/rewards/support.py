@@ -231,6 +231,7 @@ class ScriptedShares(accounting_pb2_grpc.AccountingServicer):
     """Hash of every sealed height; empty while the archive lags."""
     sessions: dict[bytes, tuple[str, str]] = field(default_factory=dict)
     window_requests: list[accounting_pb2.WindowRequest] = field(default_factory=list)
+    reaches: list[accounting_pb2.ReachRequest] = field(default_factory=list)
     hash: bytes = bytes([7]) * 32
     part_cells: int = 1
     abort: grpc.StatusCode | None = None
@@ -312,6 +313,12 @@ class ScriptedShares(accounting_pb2_grpc.AccountingServicer):
         self, request: accounting_pb2.CountersRequest, context: object
     ) -> accounting_pb2.CountersReply:
         return accounting_pb2.CountersReply()
+
+    async def Reach(  # noqa: N802 - the contract's name
+        self, request: accounting_pb2.ReachRequest, context: object
+    ) -> accounting_pb2.ReachReply:
+        self.reaches.append(request)
+        return accounting_pb2.ReachReply()
 
     async def Waiting(  # noqa: N802 - the contract's name
         self, request: accounting_pb2.WaitingRequest, context: object

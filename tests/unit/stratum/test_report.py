@@ -126,6 +126,10 @@ async def test_a_report_is_a_merge_patch_of_the_own_key(tmp_path: Path) -> None:
             "accepted": 12,
             "work": "1180591620717411303424",
             "log": "ok",
+            "spooling": False,
+            "spoolBytes": 0,
+            "spoolBatches": 0,
+            "spoolSeconds": 0,
             "draining": False,
             "at": 1_800_000_000,
             "nodes": [

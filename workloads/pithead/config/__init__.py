@@ -15,6 +15,7 @@ from pithead.config.edge import (
     ListenerSettings,
     RelaySettings,
     ReportSettings,
+    SpoolSettings,
     StratumSettings,
     VardiffSettings,
 )
@@ -97,6 +98,7 @@ __all__ = [
     "SettingsError",
     "SharesSettings",
     "SlotSettings",
+    "SpoolSettings",
     "StratumSettings",
     "TlsFiles",
     "TopicSettings",

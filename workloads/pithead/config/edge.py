@@ -1,5 +1,7 @@
 """Answers for the settings of a region's processes: edges, and the relay of its log."""
 
+from pathlib import Path
+
 from pithead.config.loading import Settings
 from pithead.config.shared import (
     CoinSettings,
@@ -10,6 +12,9 @@ from pithead.config.shared import (
     SlotSettings,
     TlsFiles,
 )
+
+SPOOL_BYTES_MIN = 1 << 20
+"""Less would be full before anybody has noticed."""
 
 
 class ListenerSettings(Settings, frozen=True, kw_only=True):
@@ -61,6 +66,21 @@ class DrainSettings(Settings, frozen=True, kw_only=True):
     slices: int = 10
 
 
+class SpoolSettings(Settings, frozen=True, kw_only=True):
+    """Where an edge keeps what it accepts while the log is away (`onLogOutage: spool`)."""
+
+    directory: Path
+    """On a volume that outlives the process; what another process left there is adopted."""
+    bytes_max: int = 1 << 30
+    """Of shares that wait; from there on they are refused. Solved blocks are always kept."""
+    wait_ms: int = 20_000
+    """Time in which an edge that ends waits for its spool to become empty."""
+
+    def __post_init__(self) -> None:
+        if self.bytes_max < SPOOL_BYTES_MIN:
+            raise ValueError("`bytes_max` of a spool is at least one MiB")
+
+
 class ReportSettings(Settings, frozen=True, kw_only=True):
     """The ConfigMap that an edge writes its state to, one key an edge."""
 
@@ -87,6 +107,8 @@ class StratumSettings(Settings, frozen=True, kw_only=True):
     partition: str = ""
     """The partition of shares and blocks that this process owns; empty: the log chooses one
     by the producer, which chunk files can not."""
+    spool: SpoolSettings | None = None
+    """None: shares are refused while the log is away."""
     serve: ServeSettings
     drain: DrainSettings = DrainSettings()
     report: ReportSettings | None = None

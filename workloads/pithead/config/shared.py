@@ -79,10 +79,15 @@ class LogSettings(Settings, frozen=True, kw_only=True):
 
     directory: Path | None = None
     kafka: KafkaSettings | None = None
+    bytes_max: int | None = None
+    """Of a pool's shares and blocks together, over all partitions: from there on edges refuse
+    new shares until less is left. Nothing is deleted for its sake. None: no bound."""
 
     def __post_init__(self) -> None:
         if (self.directory is None) == (self.kafka is None):
             raise ValueError("a log has either `directory` or `kafka`")
+        if self.bytes_max is not None and self.bytes_max <= 0:
+            raise ValueError("`bytes_max` of a log is a number of bytes above 0")
 
 
 class HealthSettings(Settings, frozen=True, kw_only=True):

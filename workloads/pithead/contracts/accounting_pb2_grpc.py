@@ -74,6 +74,11 @@ class AccountingStub:
                 request_serializer=pithead_dot_contracts_dot_accounting__pb2.ChainFactsRequest.SerializeToString,
                 response_deserializer=pithead_dot_contracts_dot_accounting__pb2.ChainFactsReply.FromString,
                 _registered_method=True)
+        self.Reach = channel.unary_unary(
+                '/pithead.shares.v1.Accounting/Reach',
+                request_serializer=pithead_dot_contracts_dot_accounting__pb2.ReachRequest.SerializeToString,
+                response_deserializer=pithead_dot_contracts_dot_accounting__pb2.ReachReply.FromString,
+                _registered_method=True)
         self.Decide = channel.unary_unary(
                 '/pithead.shares.v1.Accounting/Decide',
                 request_serializer=pithead_dot_contracts_dot_accounting__pb2.DecideRequest.SerializeToString,
@@ -138,6 +143,13 @@ class AccountingServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def Reach(self, request, context):
+        """Says how far back windows can still reach: minutes of what lies before are merged.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def Decide(self, request, context):
         """Carries out one decision and records who made it and why.
         FAILED_PRECONDITION: there is nothing of the kind to decide.
@@ -188,6 +200,11 @@ def add_AccountingServicer_to_server(servicer, server):
                     servicer.ChainFacts,
                     request_deserializer=pithead_dot_contracts_dot_accounting__pb2.ChainFactsRequest.FromString,
                     response_serializer=pithead_dot_contracts_dot_accounting__pb2.ChainFactsReply.SerializeToString,
+            ),
+            'Reach': grpc.unary_unary_rpc_method_handler(
+                    servicer.Reach,
+                    request_deserializer=pithead_dot_contracts_dot_accounting__pb2.ReachRequest.FromString,
+                    response_serializer=pithead_dot_contracts_dot_accounting__pb2.ReachReply.SerializeToString,
             ),
             'Decide': grpc.unary_unary_rpc_method_handler(
                     servicer.Decide,
@@ -411,6 +428,33 @@ class Accounting:
             '/pithead.shares.v1.Accounting/ChainFacts',
             pithead_dot_contracts_dot_accounting__pb2.ChainFactsRequest.SerializeToString,
             pithead_dot_contracts_dot_accounting__pb2.ChainFactsReply.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Reach(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/pithead.shares.v1.Accounting/Reach',
+            pithead_dot_contracts_dot_accounting__pb2.ReachRequest.SerializeToString,
+            pithead_dot_contracts_dot_accounting__pb2.ReachReply.FromString,
             options,
             channel_credentials,
             insecure,

@@ -45,6 +45,8 @@ class AccountingStub:
     """What seals or windows wait for that only a person can end."""
     ChainFacts: _grpc.UnaryUnaryMultiCallable[_accounting_pb2.ChainFactsRequest, _accounting_pb2.ChainFactsReply]
     """What the hub's nodes say of the main chain, at most 2016 heights."""
+    Reach: _grpc.UnaryUnaryMultiCallable[_accounting_pb2.ReachRequest, _accounting_pb2.ReachReply]
+    """Says how far back windows can still reach: minutes of what lies before are merged."""
     Decide: _grpc.UnaryUnaryMultiCallable[_accounting_pb2.DecideRequest, _accounting_pb2.DecideReply]
     """Carries out one decision and records who made it and why.
     FAILED_PRECONDITION: there is nothing of the kind to decide.
@@ -67,6 +69,8 @@ class AccountingAsyncStub(AccountingStub):
     """What seals or windows wait for that only a person can end."""
     ChainFacts: _aio.UnaryUnaryMultiCallable[_accounting_pb2.ChainFactsRequest, _accounting_pb2.ChainFactsReply]  # type: ignore[assignment]
     """What the hub's nodes say of the main chain, at most 2016 heights."""
+    Reach: _aio.UnaryUnaryMultiCallable[_accounting_pb2.ReachRequest, _accounting_pb2.ReachReply]  # type: ignore[assignment]
+    """Says how far back windows can still reach: minutes of what lies before are merged."""
     Decide: _aio.UnaryUnaryMultiCallable[_accounting_pb2.DecideRequest, _accounting_pb2.DecideReply]  # type: ignore[assignment]
     """Carries out one decision and records who made it and why.
     FAILED_PRECONDITION: there is nothing of the kind to decide.
@@ -134,6 +138,14 @@ class AccountingServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_accounting_pb2.ChainFactsReply, _abc.Awaitable[_accounting_pb2.ChainFactsReply]]:
         """What the hub's nodes say of the main chain, at most 2016 heights."""
+
+    @_abc_1.abstractmethod
+    def Reach(
+        self,
+        request: _accounting_pb2.ReachRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_accounting_pb2.ReachReply, _abc.Awaitable[_accounting_pb2.ReachReply]]:
+        """Says how far back windows can still reach: minutes of what lies before are merged."""
 
     @_abc_1.abstractmethod
     def Decide(

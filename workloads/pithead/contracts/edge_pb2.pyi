@@ -81,6 +81,9 @@ class StatusReply(_message.Message):
     HEIGHT_FIELD_NUMBER: _builtins.int
     NODES_FIELD_NUMBER: _builtins.int
     WORKERS_FIELD_NUMBER: _builtins.int
+    DEGRADED_FIELD_NUMBER: _builtins.int
+    SPOOL_BYTES_FIELD_NUMBER: _builtins.int
+    SPOOL_BATCHES_FIELD_NUMBER: _builtins.int
     pool: _builtins.str
     region: _builtins.str
     producer: _builtins.str
@@ -101,6 +104,11 @@ class StatusReply(_message.Message):
     invalid: _builtins.int
     height: _builtins.int
     """of the current job"""
+    degraded: _builtins.str
+    """what an operator should know although it is ready"""
+    spool_bytes: _builtins.int
+    """accepted and kept on this machine, until the log takes it"""
+    spool_batches: _builtins.int
     @_builtins.property
     def nodes(self) -> _containers.RepeatedCompositeFieldContainer[Global___NodeHealth]: ...
     @_builtins.property
@@ -126,10 +134,13 @@ class StatusReply(_message.Message):
         height: _builtins.int = ...,
         nodes: _abc.Iterable[Global___NodeHealth] | None = ...,
         workers: _abc.Iterable[Global___WorkerRate] | None = ...,
+        degraded: _builtins.str = ...,
+        spool_bytes: _builtins.int = ...,
+        spool_batches: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["accepted", b"accepted", "authorised", b"authorised", "connections", b"connections", "duplicate", b"duplicate", "hashrate", b"hashrate", "height", b"height", "invalid", b"invalid", "low", b"low", "nodes", b"nodes", "pool", b"pool", "producer", b"producer", "ready", b"ready", "region", b"region", "stale", b"stale", "trouble", b"trouble", "workers", b"workers"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["accepted", b"accepted", "authorised", b"authorised", "connections", b"connections", "degraded", b"degraded", "duplicate", b"duplicate", "hashrate", b"hashrate", "height", b"height", "invalid", b"invalid", "low", b"low", "nodes", b"nodes", "pool", b"pool", "producer", b"producer", "ready", b"ready", "region", b"region", "spool_batches", b"spool_batches", "spool_bytes", b"spool_bytes", "stale", b"stale", "trouble", b"trouble", "workers", b"workers"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -23,9 +23,17 @@ from pithead.log.kafka_client import (
 )
 from pithead.log.kafka_errors import translated
 from pithead.log.kafka_reader import KafkaReader, partition_number
+from pithead.log.kafka_sizes import sizes
 from pithead.log.kafka_writer import KafkaWriter
 from pithead.log.names import check_name
+from pithead.log.share_log import Held
 from pithead.log.topics import kafka_topic
+
+SAMPLE = 100
+SAMPLE_BYTES = 256 * 1024
+
+RECORD_OVERHEAD_BYTES = 70
+"""Of a batch of one record, which an edge's appends are."""
 
 
 class KafkaLog:
@@ -72,12 +80,53 @@ class KafkaLog:
             await stop_admin(admin)
         return int(starts[target])
 
+    async def held(self, topic: str) -> dict[str, Held]:
+        """Return what each partition holds; its bytes need the right to describe the cluster.
+
+        Without that right they are reckoned from the records' number, each taken
+        for as large as those at the end are: LogNotAllowed when the user may not
+        read them either.
+        """
+        name = kafka_topic(check_name("topic", topic))
+        partitions = await self._partitions(name)
+        admin = await start_admin(self._access)
+        try:
+            found = await sizes(admin, name, partitions)
+        except (KafkaError, OSError, TimeoutError) as error:
+            raise translated(error, place_of(self._access, name)) from error
+        finally:
+            await stop_admin(admin)
+        reader = self.reader(topic)
+        try:
+            return {
+                str(number): await self._held(reader, number, found.get(number))
+                for number in range(partitions)
+            }
+        finally:
+            await reader.close()
+
+    async def _held(self, reader: KafkaReader, number: int, size: int | None) -> Held:
+        start = await reader.start(str(number))
+        end = await reader.end(str(number))
+        if size is None:
+            size = await _reckoned(reader, str(number), start, end)
+        return Held(start=start, end=end, bytes=size)
+
     async def _partitions(self, name: str) -> int:
         catalog = Catalog(self._access)
         try:
             return await catalog.partitions(name)
         finally:
             await catalog.close()
+
+
+async def _reckoned(reader: KafkaReader, partition: str, start: int, end: int) -> int:
+    """Return the bytes of a partition by a sample: edges of one pool write records alike."""
+    if start == end:
+        return 0
+    records = await reader.read(partition, max(start, end - SAMPLE), SAMPLE_BYTES)
+    size = sum(len(record.payload) + RECORD_OVERHEAD_BYTES for record in records)
+    return (end - start) * size // max(1, len(records))
 
 
 def chosen(producer: bytes, partitions: int) -> int:

@@ -20,6 +20,16 @@ class LogRecord(NamedTuple):
     """When the log took it, by the log's own clock, Unix milliseconds; None where it keeps none."""
 
 
+class Held(NamedTuple):
+    """What one partition holds."""
+
+    start: int
+    """Earliest position that is left."""
+    end: int
+    bytes: int
+    """On the disk of a machine that has it; positions need not count bytes."""
+
+
 class LogWriter(Protocol):
     """A writer of one partition."""
 
@@ -97,4 +107,8 @@ class ShareLog(Protocol):
 
     async def delete_before(self, topic: str, partition: str, position: int) -> int:
         """Let records before `position` go, perhaps fewer; return the new start."""
+        ...
+
+    async def held(self, topic: str) -> dict[str, Held]:
+        """Return what each partition of a topic holds, by its name."""
         ...

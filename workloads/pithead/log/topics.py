@@ -24,6 +24,11 @@ def blocks_topic(pool: str) -> str:
     return f"blocks.{pool}"
 
 
+def is_blocks(topic: str) -> bool:
+    """Tell whether a topic, as `shares_topic` and `blocks_topic` name them, holds solved blocks."""
+    return topic.startswith(blocks_topic(""))
+
+
 KAFKA_PREFIX = "pithead."
 
 

@@ -77,6 +77,11 @@ class Nodes:
         answers = await self._each(self._nodes, lambda node: node.block_bytes(block_hash))
         return next((raw for raw in answers if raw is not None), None)
 
+    async def bits(self, block_hash: bytes) -> int | None:
+        """Compact target of a block, None when no node knows it; raises a NodeError."""
+        answers = await self._each(self._nodes, lambda node: node.block_header(block_hash))
+        return next((header.bits for header in answers if header is not None), None)
+
     async def submit(self, block: bytes) -> list[Submission]:
         """Submit a block to every node; raises a NodeError when none answers."""
         return await self._each(self._nodes, lambda node: node.submitted(block))

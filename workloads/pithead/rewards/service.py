@@ -30,6 +30,7 @@ from pithead.rewards.database import Database, pool_scripts, remember_script
 from pithead.rewards.finder import Finder
 from pithead.rewards.keeper import keep, pause
 from pithead.rewards.nodes import Nodes, leader
+from pithead.rewards.reach import Reach, ReachedPool
 from pithead.rewards.registry import Registry, TipUnknown
 from pithead.rewards.schema import REVISION
 from pithead.rewards.servicer import RewardsServicer
@@ -50,6 +51,8 @@ if TYPE_CHECKING:
 LOG_IDLE_S = 0.1
 SETTLE_IDLE_S = 0.3
 FINDER_IDLE_S = 3.0
+REACH_IDLE_S = 10.0
+"""It only lets old minutes be merged; health expects a turn of every loop within a minute."""
 FIRST_READ_LOOK_S = 0.05
 FIRST_READ_LOOKS = 200
 """Ten seconds for reading block logs before the chain is watched."""
@@ -190,6 +193,8 @@ def _settling(
     settled = [SettledPool(pool.pool, coin.params) for coin in coins for pool in coin.pools]
     settler = Settler(doors.database, settled, doors.accounting, doors.ledger)
     finder = Finder(doors.database, doors.accounting)
+    reached = [ReachedPool(pool.pool, coin.nodes) for coin in coins for pool in coin.pools]
+    reach = Reach(doors.database, reached, doors.accounting)
 
     async def split() -> int:
         return await settler.split_step(now_ms())
@@ -199,6 +204,7 @@ def _settling(
         # Apart, so that entries are booked while the share processor is away.
         ("ledger entries", settler.book_step, SETTLE_IDLE_S),
         ("finders", finder.step, FINDER_IDLE_S),
+        ("reach of windows", reach.step, REACH_IDLE_S),
     ]
 
 

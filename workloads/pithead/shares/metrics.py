@@ -25,6 +25,11 @@ CLOCK_AHEAD = Counter(
 )
 SEALED_HEIGHT = Gauge("pithead_accounting_sealed_height", "Highest sealed height", ["pool"])
 ARCHIVED_HEIGHT = Gauge("pithead_accounting_archived_height", "Highest archived height", ["pool"])
+COMPACTED_HEIGHT = Gauge(
+    "pithead_accounting_compacted_height",
+    "Height up to which cells are merged over the minutes of a segment",
+    ["pool"],
+)
 ARCHIVE_LAG = Gauge(
     "pithead_accounting_archive_lag_heights", "Heights sealed and not yet archived", ["pool"]
 )

@@ -2,8 +2,9 @@
 
 A window is read in one snapshot: first the sums of groups, newest first and a
 few heights at a time until there is enough, then the sums of accounts. The
-database adds; memory is bounded by groups of the window and by accounts. Asked
-for out of the archive, it is read from there alone, one height at a time.
+database adds; memory is bounded by groups of the window and by accounts. What
+lies where cells are merged over minutes is read out of the archive, one height
+at a time; so is all of a window that is asked for out of it.
 """
 
 from collections.abc import Iterable
@@ -15,7 +16,13 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from pithead.log.topics import shares_topic
 from pithead.shares import schema
-from pithead.shares.archive.book import EARNING, hash_at, walk_down
+from pithead.shares.archive.book import (
+    EARNING,
+    NO_HEIGHT,
+    compacted_height,
+    hash_at,
+    walk_down,
+)
 from pithead.shares.archive.windows import ArchivedWindow
 from pithead.shares.booking import CREDITED
 from pithead.shares.states import ProducerState, SegmentState
@@ -24,7 +31,6 @@ from pithead.store import wide_parts, wide_total
 
 HEIGHTS_AT_ONCE = 32
 
-NO_HEIGHT = -1
 
 ASIDE_MAX = 100
 """Records set aside that are listed, newest first."""
@@ -95,7 +101,9 @@ async def read_window(connection: AsyncConnection, question: WindowQuestion) -> 
     if question.archived and not archive_hash:
         raise NotArchived(f"height {question.height} of pool {question.pool} is not archived yet")
     # Cells are read above this height only, what is below comes out of the archive.
-    floor = question.height if question.archived else NO_HEIGHT
+    floor = question.height
+    if not question.archived:
+        floor = await compacted_height(connection, pool.id)
     inside = and_(
         _CELLS.pool == pool.id,
         _CELLS.height > floor,

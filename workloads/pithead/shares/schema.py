@@ -22,9 +22,9 @@ from sqlalchemy import (
 )
 
 from pithead.shares.states import INT63_MAX
-from pithead.store import BigId, Hash32, JsonText, make_metadata
+from pithead.store import BigId, Hash32, JsonText, WideInt, make_metadata
 
-REVISION = "0003"
+REVISION = "0004"
 """Newest migration: what the database must be of."""
 
 METADATA = make_metadata()
@@ -248,6 +248,27 @@ archives = Table(
 """A sealed height, or a run of them without cells, without gaps (see `archive.rows`); triggers
 refuse anything but new rows. `before` and `hash` are those of the height before and of the last
 one; `weights` is {scheme: weight}, `ids` this database's numbers of what the body names."""
+
+window_bounds = Table(
+    "window_bounds",
+    METADATA,
+    Column("pool", BigInteger, nullable=False),
+    Column("scheme", Text, nullable=False),
+    Column("weight", WideInt, nullable=False),
+    PrimaryKeyConstraint("pool", "scheme"),
+)
+"""The largest window that the revisions of a scheme may still ask for, as rewards told last."""
+
+compactions = Table(
+    "compactions",
+    METADATA,
+    Column("pool", BigInteger, nullable=False),
+    Column("height", BigInteger, nullable=False),
+    Column("account", BigInteger, nullable=False),
+    PrimaryKeyConstraint("pool"),
+)
+"""Cells that count at `height` or below may be merged over minutes: windows there are read out of
+the archive. At `height` itself those of accounts up to `account` are."""
 
 set_aside = Table(
     "set_aside",

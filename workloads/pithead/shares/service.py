@@ -1,15 +1,15 @@
 """The share processor as a process: its loops, side by side, until it is told to stop.
 
-Each pool has a loop that books its log, one that seals its heights and one that
-archives them; each coin one that asks the nodes about segments. A log, node or
-database that is away makes its loop wait and try again; the contract is served all
-the while.
+Each pool has a loop that books its log, one that seals its heights, one that
+archives them and one that merges old minutes; each coin one that asks the nodes about
+segments. A log, node or database that is away makes its loop wait and try again; the
+contract is served all the while.
 """
 
 import asyncio
 import logging
 import time
-from collections.abc import Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import AsyncExitStack
 
 from sqlalchemy.exc import DBAPIError
@@ -24,6 +24,7 @@ from pithead.log.errors import LogError
 from pithead.log.topics import shares_topic
 from pithead.rpc import serve
 from pithead.shares.archive.archiver import Archiver
+from pithead.shares.archive.compactor import Compactor
 from pithead.shares.chain import HubChain
 from pithead.shares.confirm import Confirmer
 from pithead.shares.consume import Consumer
@@ -45,6 +46,9 @@ IDLE_S = 0.05
 
 ARCHIVE_IDLE_S = 0.5
 """A split waits for it behind a seal; a look costs one short read."""
+
+COMPACT_IDLE_S = 10.0
+"""Nobody waits for it; a look reads the weights of as many heights as a window has."""
 
 TRANSIENT = (DBAPIError, OSError, LogError, NodeError, PositionMoved, StoreUnreachable)
 """What a neighbour can do to a loop; anything else is a slip of ours and ends the process."""
@@ -116,7 +120,11 @@ async def _serve(
             sealer = Sealer(engine, reader, pool, _now_ms)
             loops.append(_seal(sealer, pool.name, chains[coin.name], coin, standing, stop))
             archiver = Archiver(engine, pool, _now_ms)
-            loops.append(_archive(archiver, pool.name, standing, stop))
+            archive = f"archive of {pool.name}"
+            loops.append(_step(archiver.step, archive, ARCHIVE_IDLE_S, standing, stop))
+            compactor = Compactor(engine, pool)
+            merging = f"old minutes of {pool.name}"
+            loops.append(_step(compactor.step, merging, COMPACT_IDLE_S, standing, stop))
         await stack.enter_async_context(
             serve(
                 settings.serve,
@@ -180,18 +188,24 @@ async def _seal(
         await pause(stop, delay_s)
 
 
-async def _archive(archiver: Archiver, pool: str, standing: Standing, stop: asyncio.Event) -> None:
-    name = f"archive of {pool}"
+async def _step(
+    step: Callable[[], Awaitable[int]],
+    name: str,
+    idle_s: float,
+    standing: Standing,
+    stop: asyncio.Event,
+) -> None:
+    """Run a step for ever, at once again while it says that it did something."""
     trouble = Trouble(name)
     while not stop.is_set():
         standing.turned(name)
         try:
-            done = await archiver.step()
+            done = await step()
         except TRANSIENT as error:
             await pause(stop, trouble.failed(error))
             continue
         trouble.worked()
-        await pause(stop, 0 if done else ARCHIVE_IDLE_S)
+        await pause(stop, 0 if done else idle_s)
 
 
 async def _confirm(

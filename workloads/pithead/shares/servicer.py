@@ -20,6 +20,7 @@ from pithead.coins.address import AddressError, script_of_address
 from pithead.coins.params import ChainParams
 from pithead.contracts import accounting_pb2, accounting_pb2_grpc, share_log_pb2
 from pithead.shares import schema
+from pithead.shares.archive.compactor import write_bounds
 from pithead.shares.archive.rows import ArchiveDamaged
 from pithead.shares.booking import CREDITED
 from pithead.shares.books import CHUNK, AccountBook
@@ -306,6 +307,24 @@ class AccountingServicer(accounting_pb2_grpc.AccountingServicer):
             ]
         )
 
+    async def Reach(  # noqa: N802 - the contract's name
+        self,
+        request: accounting_pb2.ReachRequest,
+        context: grpc.aio.ServicerContext[accounting_pb2.ReachRequest, accounting_pb2.ReachReply],
+    ) -> accounting_pb2.ReachReply:
+        """Keep how far back windows of a pool's schemes can still reach."""
+        try:
+            bounds = {one.scheme: _weight(one.weight) for one in request.schemes}
+            async with transaction(self._engine) as connection:
+                await write_bounds(connection, request.pool, bounds)
+        except UnknownName as error:
+            await context.abort(grpc.StatusCode.NOT_FOUND, str(error))
+        except ValueError as error:
+            await context.abort(grpc.StatusCode.INVALID_ARGUMENT, str(error))
+        except DBAPIError as error:
+            await _away(context, error)
+        return accounting_pb2.ReachReply()
+
     async def Decide(  # noqa: N802 - the contract's name
         self,
         request: accounting_pb2.DecideRequest,
@@ -388,10 +407,14 @@ def _wide(number: int) -> bytes:
     return number.to_bytes((number.bit_length() + 7) // 8, "big")
 
 
-def _question(request: accounting_pb2.WindowRequest) -> WindowQuestion:
-    text = request.weight
+def _weight(text: str) -> int:
     if not (text.isascii() and text.isdigit()) or len(text) > WEIGHT_DIGITS_MAX:
         raise ValueError(f"weight: expected a decimal number, got {text[:100]!r}")
+    return int(text)
+
+
+def _question(request: accounting_pb2.WindowRequest) -> WindowQuestion:
+    weight = _weight(request.weight)
     if len(request.parent) != 32:
         raise ValueError(f"parent: expected 32 bytes, got {len(request.parent)}")
     return WindowQuestion(
@@ -399,7 +422,7 @@ def _question(request: accounting_pb2.WindowRequest) -> WindowQuestion:
         scheme=request.scheme,
         height=request.height,
         parent=request.parent,
-        weight=int(text),
+        weight=weight,
         archived=request.archived,
     )
 

@@ -11,6 +11,10 @@ in flight hear error 20 and new ones are refused, until that batch is
 durable after all. Those are in no batch any more: they are not
 credited. Those of the batch in flight may be: the log's answer was lost, not
 necessarily the batch.
+
+A log at its byte bound refuses shares before they are in a batch; the batches
+themselves go on, without shares, for accounting needs their promises to free
+space.
 """
 
 import asyncio
@@ -22,7 +26,7 @@ from typing import TypeVar
 
 from pithead.contracts.share_log_pb2 import RejectReason
 from pithead.log.codec import encode_batch
-from pithead.log.errors import WRITER_STAYS, LogError
+from pithead.log.errors import WRITER_STAYS, LogError, LogFull
 from pithead.log.share_log import LogWriter
 from pithead.stratum import metrics
 from pithead.stratum.batch import Answerable, Identity, OpenBatch
@@ -46,6 +50,7 @@ REJECT_LOGINS_MAX = 8192
 """Logins in a batch that are there for a refused share only: while the log is away they gather."""
 
 LOG_REFUSAL = Refusal(Code.OTHER, "the share log does not confirm: this share is not credited")
+FULL_REFUSAL = Refusal(Code.OTHER, "the share log is full: this share is not credited")
 END_REFUSAL = Refusal(Code.OTHER, "this server has stopped: connect again, this is not credited")
 
 DoneT = TypeVar("DoneT")
@@ -77,8 +82,8 @@ class Batcher:
         """Weight of the shares that are durable, as `Login.work`."""
         self.trouble: str | None = None
         """Why shares are refused, None while the log confirms."""
-        self.trouble_ms = 0
-        """Since when, on the batcher's clock."""
+        self.full = ""
+        """Why no new shares are taken in although the log confirms; set by whoever measures."""
         self._identity = identity
         self._book = book
         self._open_writer = open_writer
@@ -94,6 +99,7 @@ class Batcher:
         self._timer: asyncio.TimerHandle | None = None
         self._due = False
         self._ended = False
+        self._log_refusal = LOG_REFUSAL
         self._loop = asyncio.get_running_loop()
 
     def now_ms(self) -> int:
@@ -105,12 +111,27 @@ class Batcher:
     @property
     def accepting(self) -> bool:
         """Whether a share handed in now can be credited."""
-        return self.trouble is None and not self._ended and len(self._closed) < CLOSED_BATCHES_MAX
+        return (
+            self.trouble is None
+            and not self.full
+            and not self._ended
+            and len(self._closed) < CLOSED_BATCHES_MAX
+        )
+
+    @property
+    def refusing(self) -> str:
+        """Why the log lets no share be credited, empty while it does."""
+        return self.trouble or self.full
 
     @property
     def refusal(self) -> Refusal:
         """What to answer while `accepting` is false."""
-        return END_REFUSAL if self._ended and self.trouble is None else LOG_REFUSAL
+        if self.trouble is None:
+            if self._ended:
+                return END_REFUSAL
+            if self.full:
+                return FULL_REFUSAL
+        return self._log_refusal
 
     def share(
         self,
@@ -227,7 +248,8 @@ class Batcher:
                 await self._attempt(payload, batch)
             except (LogError, OSError) as error:
                 metrics.LOG_FAILURES.inc()
-                self._fail(str(error), batch)
+                refusal = FULL_REFUSAL if isinstance(error, LogFull) else LOG_REFUSAL
+                self._fail(str(error), batch, refusal)
                 if not isinstance(error, WRITER_STAYS):
                     await self._close_writer()
                 await asyncio.sleep(delay_s)
@@ -266,20 +288,20 @@ class Batcher:
         try:
             done, _ = await asyncio.wait((task,), timeout=HOLD_MS / 1000)
             if not done:
-                self._fail(f"no confirmation within {HOLD_MS} ms", batch)
+                self._fail(f"no confirmation within {HOLD_MS} ms", batch, LOG_REFUSAL)
             return await task
         except asyncio.CancelledError:
             task.cancel()
             raise
 
-    def _fail(self, reason: str, batch: OpenBatch) -> None:
+    def _fail(self, reason: str, batch: OpenBatch, refusal: Refusal) -> None:
         if self.trouble is None:
-            self.trouble_ms = self.now_ms()
             logger.error("the share log fails, shares are refused: %s", reason)
         self.trouble = reason
-        refused = batch.refuse_all(LOG_REFUSAL)
+        self._log_refusal = refusal
+        refused = batch.refuse_all(refusal)
         for unbound in (*self._closed, self._open):
-            refused += unbound.refuse_all(LOG_REFUSAL)
+            refused += unbound.refuse_all(refusal)
             unbound.drop_shares()
         metrics.UNCREDITED.inc(refused)
 

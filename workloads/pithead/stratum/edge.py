@@ -362,8 +362,8 @@ class Edge:
                     self.fan_out.offer(miner)
 
     def log_away_ms(self) -> int:
-        """Return how long the log has not confirmed, 0 while it does."""
-        if self.batcher.trouble is None or self._log_failed_ms is None:
+        """Return how long the log has not confirmed or been full, 0 while it takes shares."""
+        if not self.batcher.refusing or self._log_failed_ms is None:
             return 0
         return self.clock_ms() - self._log_failed_ms
 
@@ -372,7 +372,7 @@ class Edge:
         return self.log_away_ms() >= LOG_AWAY_MS
 
     def _look_at_log(self, now_ms: int) -> None:
-        if self.batcher.trouble is None:
+        if not self.batcher.refusing:
             self._log_failed_ms = None
         elif self._log_failed_ms is None:
             self._log_failed_ms = now_ms

@@ -21,6 +21,25 @@ LOG_FAILURES = Counter("pithead_edge_log_failures_total", "Failed attempts to ap
 LOG_AWAY_SECONDS = Gauge(
     "pithead_edge_log_away_seconds", "How long the share log has not confirmed, 0 while it does"
 )
+SPOOLING = Gauge("pithead_edge_spooling", "1 while records are kept on this machine for the log")
+SPOOL_BYTES = Gauge("pithead_edge_spool_bytes", "Bytes that wait in the spool")
+SPOOL_BATCHES = Gauge("pithead_edge_spool_batches", "Records that wait in the spool")
+SPOOL_AGE_SECONDS = Gauge(
+    "pithead_edge_spool_age_seconds", "Age of the oldest record that waits in the spool"
+)
+SPOOL_LEFT_BEHIND = Gauge(
+    "pithead_edge_spool_left_behind",
+    "Records in the spool when this edge ended; the next process on the volume sends them",
+)
+LOG_BYTES = Gauge("pithead_edge_log_bytes", "Bytes of the pool's topics, where they are bounded")
+LOG_BYTES_MAX = Gauge("pithead_edge_log_bytes_max", "Bound of pithead_edge_log_bytes, 0 for none")
+LOG_HALF_FULL = Gauge(
+    "pithead_edge_log_half_full", "1 from half of the log's byte bound on: time to find out why"
+)
+LOG_FULL = Gauge("pithead_edge_log_full", "1 while shares are refused for the log's byte bound")
+LOG_UNMEASURED = Counter(
+    "pithead_edge_log_measurements_failed_total", "Times that the log's size could not be told"
+)
 BLOCK_RECORDS_WAITING = Gauge(
     "pithead_edge_block_records_waiting", "Records of solves that are not in the log yet"
 )

@@ -51,7 +51,14 @@ class EdgeReport(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     work: str
     """Expected hashes credited since then, decimal: it outgrows the integers of JSON readers."""
     log: str
-    """`ok` or `away`."""
+    """`ok`, `away` or, at its byte bound, `full`: with the last two shares are refused."""
+    spooling: bool = False
+    """Degraded: what is accepted is kept on this machine only, until the log takes it."""
+    spool_bytes: int = 0
+    """That wait there."""
+    spool_batches: int = 0
+    spool_seconds: int = 0
+    """Age of the oldest."""
     draining: bool
     at: int
     """Unix seconds of this edge's clock."""

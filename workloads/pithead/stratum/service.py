@@ -32,8 +32,11 @@ from pithead.config.share_log import open_log
 from pithead.contracts import edge_pb2_grpc
 from pithead.log.identity import RANDOM_BYTES, uuid7
 from pithead.log.share_log import LogWriter, ShareLog
+from pithead.log.spooled import SpooledLog
 from pithead.log.topics import blocks_topic, shares_topic
 from pithead.process import Stop
+from pithead.stratum import metrics
+from pithead.stratum.backlog import BacklogWatch
 from pithead.stratum.batcher import Batcher
 from pithead.stratum.blocks import BlockKeeper
 from pithead.stratum.descriptors import with_descriptors
@@ -92,10 +95,22 @@ class EdgeProcess:
         self._shift = params.shift
         self._version = version("pithead")
         self._listening = False
-        self._log = log
         self._partitions: dict[str, str] = {}
         identity = Producer(settings)
         self.producer = identity.producer
+        topics = (shares_topic(settings.pool), blocks_topic(settings.pool))
+        self.spool: SpooledLog | None = None
+        """What is kept on this machine while the log is away."""
+        if settings.spool is not None:
+            self.spool = SpooledLog(
+                log,
+                settings.spool.directory,
+                self.producer,
+                topics,
+                partition=settings.partition,
+                bytes_max=settings.spool.bytes_max,
+            )
+        self._log = self.spool or log
         book = JobBook(params, payout_script(settings), pool_tag(settings.pool), identity.producer)
         self._batcher = Batcher(
             identity,
@@ -106,6 +121,9 @@ class EdgeProcess:
             delay_ms=settings.batch_delay_ms,
         )
         self._blocks = BlockKeeper(identity, self._open_blocks, nodes.submit_everywhere, unix_ms)
+        self._backlog = BacklogWatch(
+            log, topics, self.spool, settings.log.bytes_max, self._batcher, unix_ms
+        )
         self._edge = Edge(settings, params, book, self._batcher, self._blocks, monotonic_ms)
         self._rates = Rates(params.shift)
         self._work = asyncio.Event()
@@ -124,6 +142,7 @@ class EdgeProcess:
             self.producer,
             lambda: self._nodes.health,
             self.trouble,
+            self._backlog.told,
         )
 
         def register(server: grpc.aio.Server) -> None:
@@ -140,6 +159,7 @@ class EdgeProcess:
                     group.create_task(self._watch_nodes()),
                     group.create_task(self._sweep()),
                     group.create_task(self._sample()),
+                    group.create_task(self._backlog.run()),
                     group.create_task(self._blocks.run()),
                     *(
                         group.create_task(listener.certificates.watch())
@@ -161,16 +181,20 @@ class EdgeProcess:
                     task.cancel()
         finally:
             self._close_listeners()
+            if self.spool is not None:
+                await self.spool.close()
 
     def ready(self) -> bool | str:
         """Tell whether new miners are welcome, or why not."""
         if self._drain.phase is not Phase.SERVING:
             return True
-        trouble = self._batcher.trouble
+        trouble = self._batcher.refusing
         if not self._batcher.started.is_set():
             return f"the first batch is not in the share log: {trouble or 'being written'}"
         if self._edge.log_is_away():
             away_s = self._edge.log_away_ms() // 1000
+            if self._batcher.trouble is None:
+                return f"the share log has been full for {away_s} s: {trouble}"
             return f"the share log has not confirmed for {away_s} s: {trouble}"
         if not self._edge.book.fresh(monotonic_ms()):
             return "no node gives fresh work, so that no share can be credited"
@@ -180,6 +204,8 @@ class EdgeProcess:
         """Say why this edge is not ready, with the remedy; empty when it is."""
         if self._batcher.trouble is not None:
             return f"the share log does not confirm: {self._batcher.trouble}"
+        if self._batcher.full:
+            return f"the share log is full: {self._batcher.full}"
         if not self._edge.book.fresh(monotonic_ms()):
             # Each node's own trouble, with its remedy, stands beside this one.
             return "no node gives fresh work, so that no share can be credited"
@@ -233,6 +259,7 @@ class EdgeProcess:
     def told(self) -> EdgeReport:
         """Return what the operator is told."""
         settings = self._settings
+        backlog = self._backlog.told()
         return EdgeReport(
             pool=settings.pool,
             region=settings.region,
@@ -241,14 +268,24 @@ class EdgeProcess:
             connections=len(self._edge.miners),
             accepted=self._batcher.accepted,
             work=str(self._batcher.work << self._shift),
-            log="away" if self._edge.log_is_away() else "ok",
+            log=self._log_word(),
+            spooling=backlog.spooling,
+            spool_bytes=backlog.bytes,
+            spool_batches=backlog.records,
+            spool_seconds=backlog.age_s,
             draining=self._drain.phase is not Phase.SERVING,
             at=unix_ms() // 1000,
             nodes=self._node_facts(),
         )
 
+    def _log_word(self) -> str:
+        if not self._edge.log_is_away():
+            return "ok"
+        return "away" if self._batcher.trouble is not None else "full"
+
     async def _flush(self, batches: asyncio.Task[None]) -> None:
         """Make durable what was taken in, then close the connections that are left."""
+        settings = self._settings
         await self._within(HASHED_S_MAX, "shares under way", self._edge.hashed())
         self._batcher.end()
         await asyncio.gather(
@@ -258,6 +295,17 @@ class EdgeProcess:
         batches.cancel()
         self._edge.close_all()
         await self._within(ANSWERS_S_MAX, "the last answers", self._edge.empty.wait())
+        if self.spool is not None and settings.spool is not None:
+            await self._within(settings.spool.wait_ms / 1000, "its spool", self.spool.emptied())
+            left = self.spool.state()
+            metrics.SPOOL_LEFT_BEHIND.set(left.records)
+            if left.records:
+                logger.error(
+                    "%d records, %d bytes, stay in the spool; the next process on this volume "
+                    "sends them",
+                    left.records,
+                    left.bytes,
+                )
 
     async def _within(self, seconds: float, what: str, work: Awaitable[object]) -> None:
         try:

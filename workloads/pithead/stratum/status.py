@@ -9,6 +9,7 @@ import grpc.aio
 from pithead.coins.weight import difficulty_of_weight
 from pithead.contracts import edge_pb2, edge_pb2_grpc
 from pithead.contracts.share_log_pb2 import RejectReason
+from pithead.stratum.backlog import Backlog
 from pithead.stratum.edge import Edge
 from pithead.stratum.rates import Rates
 
@@ -32,12 +33,14 @@ class EdgeStatus(edge_pb2_grpc.EdgeServicer):
         producer: bytes,
         nodes: Callable[[], Sequence[Health]],
         trouble: Callable[[], str],
+        backlog: Callable[[], Backlog],
     ) -> None:
         self._edge = edge
         self._rates = rates
         self._producer = producer
         self._nodes = nodes
         self._trouble = trouble
+        self._backlog = backlog
 
     async def Status(  # noqa: N802 - the contract's name
         self,
@@ -48,6 +51,7 @@ class EdgeStatus(edge_pb2_grpc.EdgeServicer):
         edge = self._edge
         rejected = edge.rejected
         trouble = self._trouble()
+        backlog = self._backlog()
         current = edge.book.current
         reply = edge_pb2.StatusReply(
             pool=edge.settings.pool,
@@ -65,6 +69,9 @@ class EdgeStatus(edge_pb2_grpc.EdgeServicer):
             invalid=rejected[RejectReason.REJECT_INVALID]
             + rejected[RejectReason.REJECT_UNAUTHORIZED],
             height=current.template.height if current is not None else 0,
+            degraded=backlog.degraded,
+            spool_bytes=backlog.bytes,
+            spool_batches=backlog.records,
         )
         for node in self._nodes():
             reply.nodes.add(

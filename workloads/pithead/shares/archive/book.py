@@ -39,6 +39,8 @@ from pithead.store import insert_into
 EARNING = (SegmentState.CONFIRMED, SegmentState.SETTLED)
 """States of segments whose cells count in windows."""
 
+NO_HEIGHT = -1
+
 _CELLS = schema.cells.c
 _SEGMENTS = schema.segments.c
 _ARCHIVES = schema.archives.c
@@ -170,6 +172,13 @@ async def hash_at(
         return GENESIS
     found = await read_archived(connection, pool, height)
     return found.hash_at(name, height) if found is not None else b""
+
+
+async def compacted_height(connection: AsyncConnection, pool: int) -> int:
+    """Height up to which cells may be merged over minutes; NO_HEIGHT when none are."""
+    table = schema.compactions.c
+    found: int | None = await connection.scalar(select(table.height).where(table.pool == pool))
+    return NO_HEIGHT if found is None else found
 
 
 async def next_height(connection: AsyncConnection, pool: int, start: int) -> int | None:
