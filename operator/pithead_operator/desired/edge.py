@@ -222,6 +222,8 @@ def _pod(inputs: EdgeInputs, name: str, labels: dict[str, str], settings: Stratu
     copied = [each for each in secrets if each.name == name]
     contents = mounted_values({name: edge_secret(inputs)}, copied)
     ports = {each.name: each.port for each in listeners} | {"health": HEALTH_PORT}
+    spool = settings.spool
+    spool_wait_s = -(-spool.wait_ms // 1000) if spool is not None else 0
     return Pod(
         args=("stratum", "--config", SETTINGS_FILE),
         labels=labels,
@@ -232,7 +234,8 @@ def _pod(inputs: EdgeInputs, name: str, labels: dict[str, str], settings: Stratu
         secrets=secrets,
         ports=ports,
         probes=http_probes(),
-        grace_s=drain.linger_seconds + drain.reconnect_seconds + GRACE_MARGIN_S,
+        grace_s=drain.linger_seconds + drain.reconnect_seconds + GRACE_MARGIN_S + spool_wait_s,
+        spool_bytes=spool.bytes_max if spool is not None else 0,
         token=True,
         pod_name_file=True,
         spread=_selector(labels),

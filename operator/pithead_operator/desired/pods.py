@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from pithead.config import HealthSettings
-from pithead.config.cluster import POD_NAME, SCRATCH, SECRETS
+from pithead.config.cluster import POD_NAME, SCRATCH, SECRETS, SPOOL
 from pithead.config.from_file import FROM_FILE
 from pithead.config.places import RenderError
 from pithead_operator.desired.inputs import MissingInput, Object, Release, Secrets
@@ -33,6 +33,9 @@ USER = 10001
 HEALTH_PORT = HealthSettings().port
 TMP_BYTES_MAX = "64Mi"
 """Unix sockets and little else; more than this and the pod is evicted."""
+SPOOL_MARGIN_BYTES = 128 * 2**20
+"""Above a spool's bound, so that what is kept beyond it (solved blocks, the chunk under way) never
+gets the pod evicted, and the spool with it."""
 
 
 @dataclass(frozen=True)
@@ -74,6 +77,8 @@ class Pod:
     restart: str = "Always"
     spread: Mapping[str, str] | None = None
     """Labels of pods that should not stand together."""
+    spool_bytes: int = 0
+    """Bytes that its spool may hold; 0: it has none."""
     low_ports: bool = False
     """Whether an ordinary user must be able to open ports below 1024."""
 
@@ -106,7 +111,7 @@ def pod_template(pod: Pod, release: Release) -> Object:
                 "args": list(pod.args),
                 **_ports(pod.ports),
                 **pod.probes,
-                "resources": {"requests": dict(pod.requests)},
+                "resources": {"requests": _requests(pod)},
                 "securityContext": {
                     "allowPrivilegeEscalation": False,
                     "readOnlyRootFilesystem": True,
@@ -141,6 +146,12 @@ def pod_template(pod: Pod, release: Release) -> Object:
     }
 
 
+def _requests(pod: Pod) -> dict[str, str]:
+    # A machine that runs out of disk evicts first who uses more than it asked for.
+    disk = {"ephemeral-storage": str(pod.spool_bytes)} if pod.spool_bytes else {}
+    return {**pod.requests, **disk}
+
+
 def _ports(ports: Mapping[str, int]) -> Object:
     if not ports:
         return {}
@@ -159,6 +170,10 @@ def _volumes(pod: Pod) -> tuple[list[Object], list[Object]]:
         {"name": "settings", "mountPath": SETTINGS_DIR, "readOnly": True},
         {"name": "tmp", "mountPath": str(SCRATCH)},
     ]
+    if pod.spool_bytes:
+        limit = str(pod.spool_bytes * 5 // 4 + SPOOL_MARGIN_BYTES)
+        volumes.append({"name": "spool", "emptyDir": {"sizeLimit": limit}})
+        mounts.append({"name": "spool", "mountPath": str(SPOOL)})
     if pod.pod_name_file:
         name = {"path": POD_NAME.name, "fieldRef": {"fieldPath": "metadata.name"}}
         volumes.append({"name": "pod", "downwardAPI": {"items": [name]}})

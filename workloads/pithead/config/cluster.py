@@ -26,6 +26,7 @@ from pithead.config import (
     ReportSettings,
     ServeSettings,
     ServiceRole,
+    SpoolSettings,
     TlsFiles,
     TopicSettings,
     WireDatabasesSettings,
@@ -53,6 +54,8 @@ REGIONS = SECRETS / "pithead-regions"
 POD_NAME = SECRETS / "pod" / "name"
 """A pod's own name, from the downward API."""
 SCRATCH = Path("/tmp")  # noqa: S108 - of the pod alone
+SPOOL = Path("/var/spool/pithead")
+"""Of the pod; it outlives its containers."""
 
 RPC_PORT = 9500
 INTAKE_PORT = 9501
@@ -177,8 +180,16 @@ class ClusterEdge:
         """The region's Kafka, or else the hub's, by the edge's own Secret."""
         kafka = edge_kafka(self.pool, self.region)
         return LogSettings(
-            kafka=_copied_kafka(kafka, self.secret, login=kafka.credentials_secret_ref is not None)
+            kafka=_copied_kafka(kafka, self.secret, login=kafka.credentials_secret_ref is not None),
+            bytes_max=kafka.bytes_max,
         )
+
+    def spool(self) -> SpoolSettings | None:
+        """A volume of the pod, when the pool wants one."""
+        stream = self.pool.spec.stream
+        if stream.on_log_outage != "spool":
+            return None
+        return SpoolSettings(directory=SPOOL, bytes_max=stream.spool.bytes_max)
 
     def serve(self) -> ServeSettings:
         """A socket for those who are in the pod."""

@@ -14,6 +14,7 @@ from pithead.config import (
     PeerSettings,
     ReportSettings,
     ServeSettings,
+    SpoolSettings,
     TlsFiles,
     unix_address,
 )
@@ -135,6 +136,10 @@ class EdgePaths:
 
     def tls(self, listener: Listener) -> TlsFiles | None:
         """None: certificates come with a cluster."""
+        return None
+
+    def spool(self) -> SpoolSettings | None:
+        """None: its log is on the same disk."""
         return None
 
     def drain(self) -> DrainSettings:

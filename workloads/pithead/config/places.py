@@ -16,6 +16,7 @@ from pithead.config import (
     PeerSettings,
     ReportSettings,
     ServeSettings,
+    SpoolSettings,
     TlsFiles,
 )
 from pithead.config.from_file import FROM_FILE
@@ -94,6 +95,10 @@ class EdgePlaces(Protocol):
 
     def tls(self, listener: Listener) -> TlsFiles | None:
         """Certificate of a listener; None serves it without TLS."""
+        ...
+
+    def spool(self) -> SpoolSettings | None:
+        """Where it keeps what it accepts while the log is away; None: it refuses then."""
         ...
 
     def drain(self) -> DrainSettings:

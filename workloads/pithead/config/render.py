@@ -160,6 +160,7 @@ def render_edge(
         ),
         log=places.share_log(),
         partition=places.partition,
+        spool=places.spool(),
         serve=places.serve(),
         drain=places.drain(),
         report=places.report(),

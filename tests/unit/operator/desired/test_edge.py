@@ -84,6 +84,36 @@ def test_new_edge_serves_before_an_old_one_goes() -> None:
     assert strategy["rollingUpdate"] == {"maxUnavailable": 0, "maxSurge": 1}
 
 
+def test_edge_that_spools_has_a_volume_larger_than_its_spool_and_time_to_empty_it() -> None:
+    def spool(objects: dict[str, Object]) -> None:
+        for name in ("MiningPool/ltc", "MiningPool/btc"):
+            stream = objects[name]["spec"]["stream"]
+            stream |= {"onLogOutage": "spool", "spool": {"bytesMax": 2**30}, "keepBytes": 2**39}
+            stream["kafka"]["bytesMax"] = 2**40
+
+    inputs = edge_inputs(changed(spool))
+    text = by_kind(inputs)["ConfigMap"]["data"]["settings.json"]
+    settings = from_json(text.encode(), StratumSettings)
+    assert settings.log.bytes_max == 2**40
+    assert settings.spool is not None
+    assert settings.spool.bytes_max == 2**30
+    spec = template(inputs)["spec"]
+    (volume,) = [each for each in spec["volumes"] if each["name"] == "spool"]
+    assert int(volume["emptyDir"]["sizeLimit"]) > 2**30 + 2**26
+    mounts = {each["name"]: each for each in spec["containers"][0]["volumeMounts"]}
+    assert mounts["spool"] == {"name": "spool", "mountPath": str(settings.spool.directory)}
+    requests = spec["containers"][0]["resources"]["requests"]
+    assert requests["ephemeral-storage"] == str(2**30)
+    assert spec["terminationGracePeriodSeconds"] == 10 + 40 + 30 + 20
+
+
+def test_edge_that_refuses_has_no_spool() -> None:
+    spec = template(edge_inputs())["spec"]
+    assert "spool" not in {each["name"] for each in spec["volumes"]}
+    text = by_kind(edge_inputs())["ConfigMap"]["data"]["settings.json"]
+    assert from_json(text.encode(), StratumSettings).spool is None
+
+
 def test_edge_has_time_to_drain() -> None:
     assert template(edge_inputs())["spec"]["terminationGracePeriodSeconds"] == 10 + 40 + 30
 
