@@ -5,6 +5,7 @@ A subclass gives the fixture `share_log`: an empty log that nobody else uses; an
 """
 
 import asyncio
+import time
 from typing import NamedTuple
 
 import pytest
@@ -62,6 +63,19 @@ class ShareLogContract:
         assert held.start < first < last == held.end
         assert 3000 <= held.bytes < 5000
         await writer.close()
+
+    async def test_records_are_found_by_the_time_at_which_the_log_took_them(
+        self, share_log: ShareLog, names: Names
+    ) -> None:
+        reader = share_log.reader(names.topic)
+        before_ms = time.time_ns() // 1_000_000 - 60_000
+        writer = await share_log.writer(names.topic, names.partition)
+        end = await writer.append(b"first")
+        end = await writer.append(b"last")
+        assert await reader.since(names.partition, before_ms) == 0
+        assert await reader.since(names.partition, before_ms + 120_000) == end
+        await writer.close()
+        await reader.close()
 
     async def test_appended_records_come_back_in_order_with_their_bytes(
         self, share_log: ShareLog, names: Names

@@ -22,6 +22,7 @@ from pithead.config.edge import (
 from pithead.config.hub import (
     DevchainSettings,
     IntakeSettings,
+    KeepSettings,
     LedgerSettings,
     PayoutPolicy,
     PayoutsSettings,
@@ -77,6 +78,7 @@ __all__ = [
     "HealthSettings",
     "IntakeSettings",
     "KafkaSettings",
+    "KeepSettings",
     "LedgerSettings",
     "LimitSettings",
     "ListenerSettings",

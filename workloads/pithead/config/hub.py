@@ -14,6 +14,18 @@ from pithead.config.shared import (
 )
 
 
+class KeepSettings(Settings, frozen=True, kw_only=True):
+    """How much of a pool's log stays behind what the hub has read. With both, what keeps less."""
+
+    bytes: int | None = None
+    ms: int | None = None
+
+    @property
+    def everything(self) -> bool:
+        """Whether nothing is ever deleted."""
+        return self.bytes is None and self.ms is None
+
+
 class PoolSettings(Settings, frozen=True, kw_only=True):
     """What hub services know of one pool."""
 
@@ -25,6 +37,8 @@ class PoolSettings(Settings, frozen=True, kw_only=True):
     payout_script: str = ""
     """Hex; needed by rewards to see the pool's outputs in a coinbase."""
     slots: tuple[SlotSettings, ...] = ()
+    keep: KeepSettings = KeepSettings()
+    """Of shares behind accounting, and of solved blocks behind rewards. Default: everything."""
 
 
 class RelayedRegion(Settings, frozen=True, kw_only=True):

@@ -16,6 +16,7 @@ from pithead.coins.registry import chain_params
 from pithead.coins.weight import weight_of_difficulty
 from pithead.config import (
     CoinSettings,
+    KeepSettings,
     LedgerSettings,
     LimitSettings,
     ListenerSettings,
@@ -43,6 +44,8 @@ Scripts = Mapping[str, bytes]
 """Script that coinbases pay, by CoinEndpoint name."""
 Slots = Mapping[str, tuple[SlotSettings, ...]]
 """Scheme slots and their revisions, by poolId."""
+
+HOUR_MS = 3_600_000
 
 
 def render_ledger(places: Places) -> LedgerSettings:
@@ -223,7 +226,14 @@ def _pool(pool: MiningPool, scripts: Scripts, slots: tuple[SlotSettings, ...]) -
         regions=tuple(region.id for region in pool.spec.regions),
         payout_script=_script(pool, scripts),
         slots=slots,
+        keep=_keep(pool),
     )
+
+
+def _keep(pool: MiningPool) -> KeepSettings:
+    stream = pool.spec.stream
+    hours = stream.keep_hours
+    return KeepSettings(bytes=stream.keep_bytes, ms=None if hours is None else hours * HOUR_MS)
 
 
 def _script(pool: MiningPool, scripts: Scripts) -> str:

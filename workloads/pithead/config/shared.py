@@ -80,7 +80,7 @@ class LogSettings(Settings, frozen=True, kw_only=True):
     directory: Path | None = None
     kafka: KafkaSettings | None = None
     bytes_max: int | None = None
-    """Of a pool's shares and blocks together, over all partitions: from there on edges refuse
+    """Of a pool's shares topic, over all partitions, copies not counted: from there on edges refuse
     new shares until less is left. Nothing is deleted for its sake. None: no bound."""
 
     def __post_init__(self) -> None:

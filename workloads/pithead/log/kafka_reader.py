@@ -141,6 +141,20 @@ class KafkaReader:
         """Return the position after the last record that all in-sync replicas have."""
         return (await self._bounds(await self._number(partition)))[1]
 
+    async def since(self, partition: str, time_ms: int) -> int:
+        """Return the offset of the first record that brokers took at or after `time_ms`."""
+        number = await self._number(partition)
+        name = TopicPartition(self._topic, number)
+        asker = await self._asking()
+        try:
+            async with asyncio.timeout(ANSWER_S):
+                found = (await asker.offsets_for_times({name: max(0, time_ms)}))[name]
+        except (KafkaError, OSError, TimeoutError, ConsumerStoppedError) as error:
+            async with self._opening:
+                await self._drop()
+            raise translated(error, self._place_of(number)) from error
+        return int(found.offset) if found is not None else (await self._bounds(number))[1]
+
     async def wait(self, partition: str, position: int, timeout_ms: int) -> bool:
         """Wait until there is a record at `position` (True) or the time is over (False)."""
         loop = asyncio.get_running_loop()

@@ -210,6 +210,17 @@ class FileReader:
         async with view.lock:
             return view.end()
 
+    async def since(self, partition: str, time_ms: int) -> int:
+        """Return where the first chunk begins that was written to at or after `time_ms`."""
+        view = self._view(partition)
+        async with view.lock:
+            for base in chunk_bases(view.directory):
+                with suppress(FileNotFoundError):  # Retention has just deleted it.
+                    written = (view.directory / chunk_name(base)).stat().st_mtime_ns // 1_000_000
+                    if written >= time_ms:
+                        return base
+            return view.end()
+
     async def wait(self, partition: str, position: int, timeout_ms: int) -> bool:
         """Wait until there is a record at `position` (True) or the time is over (False)."""
         loop = asyncio.get_running_loop()

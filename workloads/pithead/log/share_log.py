@@ -81,6 +81,14 @@ class LogReader(Protocol):
         """Return the position after the last durable record."""
         ...
 
+    async def since(self, partition: str, time_ms: int) -> int:
+        """Return a position before which the log took everything earlier than Unix `time_ms`.
+
+        The end when nothing came later; earlier than could be where the log keeps
+        no time of each record.
+        """
+        ...
+
     async def wait(self, partition: str, position: int, timeout_ms: int) -> bool:
         """Wait until there is a record at `position` (True) or the time is over (False)."""
         ...

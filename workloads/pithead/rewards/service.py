@@ -32,6 +32,7 @@ from pithead.rewards.keeper import keep, pause
 from pithead.rewards.nodes import Nodes, leader
 from pithead.rewards.reach import Reach, ReachedPool
 from pithead.rewards.registry import Registry, TipUnknown
+from pithead.rewards.retention import BlockRetention
 from pithead.rewards.schema import REVISION
 from pithead.rewards.servicer import RewardsServicer
 from pithead.rewards.settle import SettledPool, Settler
@@ -49,6 +50,7 @@ if TYPE_CHECKING:
     from pithead.contracts.ledger_pb2_grpc import LedgerAsyncStub
 
 LOG_IDLE_S = 0.1
+TRIM_IDLE_S = 10.0
 SETTLE_IDLE_S = 0.3
 FINDER_IDLE_S = 3.0
 REACH_IDLE_S = 10.0
@@ -178,6 +180,12 @@ async def _work(
                 name = f"block log of {pool.pool}"
                 step = doors.standing.turning(name, _noting(consumer.step, caught_up))
                 tasks.append(group.create_task(keep(name, step, stop, LOG_IDLE_S)))
+                kept = next(each.keep for each in coin.pools if each.pool == pool.pool)
+                if not kept.everything:
+                    retention = BlockRetention(doors.database, log, reader, pool.pool, kept, now_ms)
+                    name = f"what the block log of {pool.pool} lets go"
+                    step = doors.standing.turning(name, retention.step)
+                    tasks.append(group.create_task(keep(name, step, stop, TRIM_IDLE_S)))
             tasks.append(group.create_task(_follow(doors, coin, pools, first_read, stop)))
         await stop.wait()
         if tasks:

@@ -52,3 +52,8 @@ DOUBTED = Counter(
     "Segments whose claimed block value is not believed",
     ["coin"],
 )
+LOG_TRIMMED = Counter(
+    "pithead_accounting_log_trimmed_total",
+    "Times that the log let go what all its readers are past, by topic",
+    ["topic"],
+)

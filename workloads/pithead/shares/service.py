@@ -32,6 +32,7 @@ from pithead.shares.follow import ChainFollower, Contradicted
 from pithead.shares.intake import PositionMoved
 from pithead.shares.pace import Trouble, pause, until_stopped
 from pithead.shares.pools import Pool, PoolConflict, register
+from pithead.shares.retention import Retention, accounting_floor
 from pithead.shares.schema import REVISION
 from pithead.shares.sealer import Sealer
 from pithead.shares.servicer import AccountingServicer
@@ -47,6 +48,8 @@ IDLE_S = 0.05
 ARCHIVE_IDLE_S = 0.5
 """A split waits for it behind a seal; a look costs one short read."""
 
+TRIM_IDLE_S = 10.0
+"""Between looks at what the log may let go."""
 COMPACT_IDLE_S = 10.0
 """Nobody waits for it; a look reads the weights of as many heights as a window has."""
 
@@ -125,6 +128,12 @@ async def _serve(
             compactor = Compactor(engine, pool)
             merging = f"old minutes of {pool.name}"
             loops.append(_step(compactor.step, merging, COMPACT_IDLE_S, standing, stop))
+            if not pool_settings.keep.everything:
+                floors = [accounting_floor(engine)]
+                topic = shares_topic(pool.name)
+                retention = Retention(log, reader, topic, floors, pool_settings.keep, _now_ms)
+                name = f"what the log of {pool.name} lets go"
+                loops.append(_step(retention.step, name, TRIM_IDLE_S, standing, stop))
         await stack.enter_async_context(
             serve(
                 settings.serve,

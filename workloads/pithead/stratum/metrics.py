@@ -31,7 +31,7 @@ SPOOL_LEFT_BEHIND = Gauge(
     "pithead_edge_spool_left_behind",
     "Records in the spool when this edge ended; the next process on the volume sends them",
 )
-LOG_BYTES = Gauge("pithead_edge_log_bytes", "Bytes of the pool's topics, where they are bounded")
+LOG_BYTES = Gauge("pithead_edge_log_bytes", "Bytes of the pool's shares topic, where it is bounded")
 LOG_BYTES_MAX = Gauge("pithead_edge_log_bytes_max", "Bound of pithead_edge_log_bytes, 0 for none")
 LOG_HALF_FULL = Gauge(
     "pithead_edge_log_half_full", "1 from half of the log's byte bound on: time to find out why"

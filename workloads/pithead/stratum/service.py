@@ -122,7 +122,7 @@ class EdgeProcess:
         )
         self._blocks = BlockKeeper(identity, self._open_blocks, nodes.submit_everywhere, unix_ms)
         self._backlog = BacklogWatch(
-            log, topics, self.spool, settings.log.bytes_max, self._batcher, unix_ms
+            log, topics[:1], self.spool, settings.log.bytes_max, self._batcher, unix_ms
         )
         self._edge = Edge(settings, params, book, self._batcher, self._blocks, monotonic_ms)
         self._rates = Rates(params.shift)
