@@ -294,6 +294,11 @@ class ScriptedShares(accounting_pb2_grpc.AccountingServicer):
     ) -> accounting_pb2.ChainFactsReply:
         return accounting_pb2.ChainFactsReply()
 
+    async def Newest(  # noqa: N802 - the contract's name
+        self, request: accounting_pb2.NewestRequest, context: object
+    ) -> accounting_pb2.NewestReply:
+        return accounting_pb2.NewestReply()
+
     async def Accounts(  # noqa: N802 - the contract's name
         self, request: accounting_pb2.AccountsRequest, context: object
     ) -> accounting_pb2.AccountsReply:

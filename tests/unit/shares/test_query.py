@@ -13,7 +13,13 @@ from sqlalchemy import insert
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from pithead.shares import schema
-from pithead.shares.query import UnknownName, WindowQuestion, read_seals, read_window
+from pithead.shares.query import (
+    UnknownName,
+    WindowQuestion,
+    read_newest,
+    read_seals,
+    read_window,
+)
 from pithead.shares.states import SegmentState
 from pithead.shares.window import AccountWeight, GroupKey
 from pithead.store import reading, transaction
@@ -210,3 +216,37 @@ async def test_an_unknown_pool_or_scheme_is_named(tmp_path: Path) -> None:
         with pytest.raises(UnknownName, match="has no scheme pps"):
             await read_window(connection, question)
     await engine.dispose()
+
+
+async def test_the_newest_segment_is_the_highest_that_earns(tmp_path: Path) -> None:
+    engine, pool = await make_store(tmp_path)
+    try:
+        async with reading(engine) as connection:
+            assert await read_newest(connection, POOL) is None
+            with pytest.raises(UnknownName):
+                await read_newest(connection, "unknown")
+        await fill(engine, pool.id, [])
+        async with transaction(engine) as connection:
+            # A fork further down that came later, and a higher one that nobody knows yet.
+            for number, (height, state) in enumerate(
+                ((3, SegmentState.CONFIRMED), (9, SegmentState.UNKNOWN)), start=1000
+            ):
+                await connection.execute(
+                    insert(schema.segments).values(
+                        id=number,
+                        coin=COIN,
+                        parent=parent(height, 9),
+                        height=height,
+                        bits=BITS,
+                        aux=[],
+                        value=1,
+                        state=state,
+                        first_seen_ms=0,
+                    )
+                )
+        async with reading(engine) as connection:
+            row = await read_newest(connection, POOL)
+        assert row is not None
+        assert (row.height, bytes(row.parent), row.bits) == (7, parent(7, 1), BITS)
+    finally:
+        await engine.dispose()

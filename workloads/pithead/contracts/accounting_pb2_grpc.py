@@ -84,6 +84,11 @@ class AccountingStub:
                 request_serializer=pithead_dot_contracts_dot_accounting__pb2.DecideRequest.SerializeToString,
                 response_deserializer=pithead_dot_contracts_dot_accounting__pb2.DecideReply.FromString,
                 _registered_method=True)
+        self.Newest = channel.unary_unary(
+                '/pithead.shares.v1.Accounting/Newest',
+                request_serializer=pithead_dot_contracts_dot_accounting__pb2.NewestRequest.SerializeToString,
+                response_deserializer=pithead_dot_contracts_dot_accounting__pb2.NewestReply.FromString,
+                _registered_method=True)
 
 
 class AccountingServicer:
@@ -158,6 +163,13 @@ class AccountingServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def Newest(self, request, context):
+        """What the newest jobs of the pool's coin build on.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_AccountingServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -210,6 +222,11 @@ def add_AccountingServicer_to_server(servicer, server):
                     servicer.Decide,
                     request_deserializer=pithead_dot_contracts_dot_accounting__pb2.DecideRequest.FromString,
                     response_serializer=pithead_dot_contracts_dot_accounting__pb2.DecideReply.SerializeToString,
+            ),
+            'Newest': grpc.unary_unary_rpc_method_handler(
+                    servicer.Newest,
+                    request_deserializer=pithead_dot_contracts_dot_accounting__pb2.NewestRequest.FromString,
+                    response_serializer=pithead_dot_contracts_dot_accounting__pb2.NewestReply.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -482,6 +499,33 @@ class Accounting:
             '/pithead.shares.v1.Accounting/Decide',
             pithead_dot_contracts_dot_accounting__pb2.DecideRequest.SerializeToString,
             pithead_dot_contracts_dot_accounting__pb2.DecideReply.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Newest(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/pithead.shares.v1.Accounting/Newest',
+            pithead_dot_contracts_dot_accounting__pb2.NewestRequest.SerializeToString,
+            pithead_dot_contracts_dot_accounting__pb2.NewestReply.FromString,
             options,
             channel_credentials,
             insecure,

@@ -51,6 +51,8 @@ class AccountingStub:
     """Carries out one decision and records who made it and why.
     FAILED_PRECONDITION: there is nothing of the kind to decide.
     """
+    Newest: _grpc.UnaryUnaryMultiCallable[_accounting_pb2.NewestRequest, _accounting_pb2.NewestReply]
+    """What the newest jobs of the pool's coin build on."""
 
 @_typing.type_check_only
 class AccountingAsyncStub(AccountingStub):
@@ -75,6 +77,8 @@ class AccountingAsyncStub(AccountingStub):
     """Carries out one decision and records who made it and why.
     FAILED_PRECONDITION: there is nothing of the kind to decide.
     """
+    Newest: _aio.UnaryUnaryMultiCallable[_accounting_pb2.NewestRequest, _accounting_pb2.NewestReply]  # type: ignore[assignment]
+    """What the newest jobs of the pool's coin build on."""
 
 class AccountingServicer(metaclass=_abc_1.ABCMeta):
     @_abc_1.abstractmethod
@@ -156,5 +160,13 @@ class AccountingServicer(metaclass=_abc_1.ABCMeta):
         """Carries out one decision and records who made it and why.
         FAILED_PRECONDITION: there is nothing of the kind to decide.
         """
+
+    @_abc_1.abstractmethod
+    def Newest(
+        self,
+        request: _accounting_pb2.NewestRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_accounting_pb2.NewestReply, _abc.Awaitable[_accounting_pb2.NewestReply]]:
+        """What the newest jobs of the pool's coin build on."""
 
 def add_AccountingServicer_to_server(servicer: AccountingServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -24,15 +24,15 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1fpithead/contracts/rewards.proto\x12\x12pithead.rewards.v1\">\n\nSchemeSpec\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0e\n\x06method\x18\x02 \x01(\t\x12\x12\n\nparameters\x18\x03 \x01(\t\"b\n\x13\x41pplySchemesRequest\x12\x0c\n\x04pool\x18\x01 \x01(\t\x12\x0c\n\x04\x63oin\x18\x02 \x01(\t\x12/\n\x07schemes\x18\x03 \x03(\x0b\x32\x1e.pithead.rewards.v1.SchemeSpec\"~\n\x0eSchemeRevision\x12\x0c\n\x04slot\x18\x01 \x01(\r\x12\x0e\n\x06scheme\x18\x02 \x01(\t\x12\x10\n\x08revision\x18\x03 \x01(\t\x12\x18\n\x10\x65\x66\x66\x65\x63tive_height\x18\x04 \x01(\r\x12\x0e\n\x06method\x18\x05 \x01(\t\x12\x12\n\nparameters\x18\x06 \x01(\t\"D\n\x0bSchemeTable\x12\x35\n\trevisions\x18\x01 \x03(\x0b\x32\".pithead.rewards.v1.SchemeRevision\"\xf3\x01\n\x05\x42lock\x12\x0c\n\x04pool\x18\x01 \x01(\t\x12\x0c\n\x04\x63oin\x18\x02 \x01(\t\x12\x0c\n\x04hash\x18\x03 \x01(\x0c\x12\x0e\n\x06height\x18\x04 \x01(\r\x12-\n\x05state\x18\x05 \x01(\x0e\x32\x1e.pithead.rewards.v1.BlockState\x12\r\n\x05value\x18\x06 \x01(\x04\x12\x0e\n\x06scheme\x18\x07 \x01(\t\x12\x0e\n\x06\x66inder\x18\x08 \x01(\t\x12\x10\n\x08\x66ound_ms\x18\t \x01(\x04\x12\x15\n\rconfirmations\x18\n \x01(\r\x12\x13\n\x0bsplit_final\x18\x0b \x01(\x08\x12\x14\n\x0c\x66rom_watcher\x18\x0c \x01(\x08\",\n\rBlocksRequest\x12\x0c\n\x04pool\x18\x01 \x01(\t\x12\r\n\x05limit\x18\x02 \x01(\r\"\x94\x01\n\x0b\x42locksReply\x12)\n\x06\x62locks\x18\x01 \x03(\x0b\x32\x19.pithead.rewards.v1.Block\x12\x11\n\tcandidate\x18\x02 \x01(\r\x12\x11\n\tconfirmed\x18\x03 \x01(\r\x12\x0e\n\x06mature\x18\x04 \x01(\r\x12\x10\n\x08orphaned\x18\x05 \x01(\r\x12\x12\n\ntip_height\x18\x06 \x01(\r\"*\n\x0cSplitRequest\x12\x0c\n\x04\x63oin\x18\x01 \x01(\t\x12\x0c\n\x04hash\x18\x02 \x01(\x0c\"G\n\x05Share\x12\x0f\n\x07\x61\x63\x63ount\x18\x01 \x01(\x04\x12\r\n\x05login\x18\x02 \x01(\t\x12\x0e\n\x06\x61mount\x18\x03 \x01(\x04\x12\x0e\n\x06weight\x18\x04 \x01(\t\"\xab\x01\n\nSplitReply\x12\r\n\x05\x66ound\x18\x01 \x01(\x08\x12\r\n\x05\x66inal\x18\x02 \x01(\x08\x12\r\n\x05value\x18\x03 \x01(\x04\x12\x0b\n\x03\x66\x65\x65\x18\x04 \x01(\x04\x12\x11\n\tremainder\x18\x05 \x01(\x04\x12\x10\n\x08revision\x18\x06 \x01(\t\x12\x13\n\x0bwindow_hash\x18\x07 \x01(\t\x12)\n\x06shares\x18\x08 \x03(\x0b\x32\x19.pithead.rewards.v1.Share*s\n\nBlockState\x12\x15\n\x11\x42LOCK_UNSPECIFIED\x10\x00\x12\x13\n\x0f\x42LOCK_CANDIDATE\x10\x01\x12\x13\n\x0f\x42LOCK_CONFIRMED\x10\x02\x12\x10\n\x0c\x42LOCK_MATURE\x10\x03\x12\x12\n\x0e\x42LOCK_ORPHANED\x10\x04\x32\xfc\x01\n\x07Rewards\x12X\n\x0c\x41pplySchemes\x12\'.pithead.rewards.v1.ApplySchemesRequest\x1a\x1f.pithead.rewards.v1.SchemeTable\x12L\n\x06\x42locks\x12!.pithead.rewards.v1.BlocksRequest\x1a\x1f.pithead.rewards.v1.BlocksReply\x12I\n\x05Split\x12 .pithead.rewards.v1.SplitRequest\x1a\x1e.pithead.rewards.v1.SplitReplyb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1fpithead/contracts/rewards.proto\x12\x12pithead.rewards.v1\">\n\nSchemeSpec\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0e\n\x06method\x18\x02 \x01(\t\x12\x12\n\nparameters\x18\x03 \x01(\t\"b\n\x13\x41pplySchemesRequest\x12\x0c\n\x04pool\x18\x01 \x01(\t\x12\x0c\n\x04\x63oin\x18\x02 \x01(\t\x12/\n\x07schemes\x18\x03 \x03(\x0b\x32\x1e.pithead.rewards.v1.SchemeSpec\"~\n\x0eSchemeRevision\x12\x0c\n\x04slot\x18\x01 \x01(\r\x12\x0e\n\x06scheme\x18\x02 \x01(\t\x12\x10\n\x08revision\x18\x03 \x01(\t\x12\x18\n\x10\x65\x66\x66\x65\x63tive_height\x18\x04 \x01(\r\x12\x0e\n\x06method\x18\x05 \x01(\t\x12\x12\n\nparameters\x18\x06 \x01(\t\"D\n\x0bSchemeTable\x12\x35\n\trevisions\x18\x01 \x03(\x0b\x32\".pithead.rewards.v1.SchemeRevision\"\x81\x02\n\x05\x42lock\x12\x0c\n\x04pool\x18\x01 \x01(\t\x12\x0c\n\x04\x63oin\x18\x02 \x01(\t\x12\x0c\n\x04hash\x18\x03 \x01(\x0c\x12\x0e\n\x06height\x18\x04 \x01(\r\x12-\n\x05state\x18\x05 \x01(\x0e\x32\x1e.pithead.rewards.v1.BlockState\x12\r\n\x05value\x18\x06 \x01(\x04\x12\x0e\n\x06scheme\x18\x07 \x01(\t\x12\x0e\n\x06\x66inder\x18\x08 \x01(\t\x12\x10\n\x08\x66ound_ms\x18\t \x01(\x04\x12\x15\n\rconfirmations\x18\n \x01(\r\x12\x13\n\x0bsplit_final\x18\x0b \x01(\x08\x12\x14\n\x0c\x66rom_watcher\x18\x0c \x01(\x08\x12\x0c\n\x04\x62its\x18\r \x01(\r\",\n\rBlocksRequest\x12\x0c\n\x04pool\x18\x01 \x01(\t\x12\r\n\x05limit\x18\x02 \x01(\r\"\x94\x01\n\x0b\x42locksReply\x12)\n\x06\x62locks\x18\x01 \x03(\x0b\x32\x19.pithead.rewards.v1.Block\x12\x11\n\tcandidate\x18\x02 \x01(\r\x12\x11\n\tconfirmed\x18\x03 \x01(\r\x12\x0e\n\x06mature\x18\x04 \x01(\r\x12\x10\n\x08orphaned\x18\x05 \x01(\r\x12\x12\n\ntip_height\x18\x06 \x01(\r\"*\n\x0cSplitRequest\x12\x0c\n\x04\x63oin\x18\x01 \x01(\t\x12\x0c\n\x04hash\x18\x02 \x01(\x0c\"G\n\x05Share\x12\x0f\n\x07\x61\x63\x63ount\x18\x01 \x01(\x04\x12\r\n\x05login\x18\x02 \x01(\t\x12\x0e\n\x06\x61mount\x18\x03 \x01(\x04\x12\x0e\n\x06weight\x18\x04 \x01(\t\"\xab\x01\n\nSplitReply\x12\r\n\x05\x66ound\x18\x01 \x01(\x08\x12\r\n\x05\x66inal\x18\x02 \x01(\x08\x12\r\n\x05value\x18\x03 \x01(\x04\x12\x0b\n\x03\x66\x65\x65\x18\x04 \x01(\x04\x12\x11\n\tremainder\x18\x05 \x01(\x04\x12\x10\n\x08revision\x18\x06 \x01(\t\x12\x13\n\x0bwindow_hash\x18\x07 \x01(\t\x12)\n\x06shares\x18\x08 \x03(\x0b\x32\x19.pithead.rewards.v1.Share\"<\n\x0eWindowsRequest\x12\x0c\n\x04pool\x18\x01 \x01(\t\x12\x0e\n\x06height\x18\x02 \x01(\r\x12\x0c\n\x04\x62its\x18\x03 \x01(\r\"A\n\x0cWindowsReply\x12\x31\n\x07schemes\x18\x01 \x03(\x0b\x32 .pithead.rewards.v1.SchemeWindow\"^\n\x0cSchemeWindow\x12\x0c\n\x04slot\x18\x01 \x01(\r\x12\x0e\n\x06scheme\x18\x02 \x01(\t\x12\x0e\n\x06method\x18\x03 \x01(\t\x12\x10\n\x08revision\x18\x04 \x01(\t\x12\x0e\n\x06weight\x18\x05 \x01(\t*s\n\nBlockState\x12\x15\n\x11\x42LOCK_UNSPECIFIED\x10\x00\x12\x13\n\x0f\x42LOCK_CANDIDATE\x10\x01\x12\x13\n\x0f\x42LOCK_CONFIRMED\x10\x02\x12\x10\n\x0c\x42LOCK_MATURE\x10\x03\x12\x12\n\x0e\x42LOCK_ORPHANED\x10\x04\x32\xcd\x02\n\x07Rewards\x12X\n\x0c\x41pplySchemes\x12\'.pithead.rewards.v1.ApplySchemesRequest\x1a\x1f.pithead.rewards.v1.SchemeTable\x12L\n\x06\x42locks\x12!.pithead.rewards.v1.BlocksRequest\x1a\x1f.pithead.rewards.v1.BlocksReply\x12I\n\x05Split\x12 .pithead.rewards.v1.SplitRequest\x1a\x1e.pithead.rewards.v1.SplitReply\x12O\n\x07Windows\x12\".pithead.rewards.v1.WindowsRequest\x1a .pithead.rewards.v1.WindowsReplyb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'pithead.contracts.rewards_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_BLOCKSTATE']._serialized_start=1151
-  _globals['_BLOCKSTATE']._serialized_end=1266
+  _globals['_BLOCKSTATE']._serialized_start=1390
+  _globals['_BLOCKSTATE']._serialized_end=1505
   _globals['_SCHEMESPEC']._serialized_start=55
   _globals['_SCHEMESPEC']._serialized_end=117
   _globals['_APPLYSCHEMESREQUEST']._serialized_start=119
@@ -42,17 +42,23 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_SCHEMETABLE']._serialized_start=347
   _globals['_SCHEMETABLE']._serialized_end=415
   _globals['_BLOCK']._serialized_start=418
-  _globals['_BLOCK']._serialized_end=661
-  _globals['_BLOCKSREQUEST']._serialized_start=663
-  _globals['_BLOCKSREQUEST']._serialized_end=707
-  _globals['_BLOCKSREPLY']._serialized_start=710
-  _globals['_BLOCKSREPLY']._serialized_end=858
-  _globals['_SPLITREQUEST']._serialized_start=860
-  _globals['_SPLITREQUEST']._serialized_end=902
-  _globals['_SHARE']._serialized_start=904
-  _globals['_SHARE']._serialized_end=975
-  _globals['_SPLITREPLY']._serialized_start=978
-  _globals['_SPLITREPLY']._serialized_end=1149
-  _globals['_REWARDS']._serialized_start=1269
-  _globals['_REWARDS']._serialized_end=1521
+  _globals['_BLOCK']._serialized_end=675
+  _globals['_BLOCKSREQUEST']._serialized_start=677
+  _globals['_BLOCKSREQUEST']._serialized_end=721
+  _globals['_BLOCKSREPLY']._serialized_start=724
+  _globals['_BLOCKSREPLY']._serialized_end=872
+  _globals['_SPLITREQUEST']._serialized_start=874
+  _globals['_SPLITREQUEST']._serialized_end=916
+  _globals['_SHARE']._serialized_start=918
+  _globals['_SHARE']._serialized_end=989
+  _globals['_SPLITREPLY']._serialized_start=992
+  _globals['_SPLITREPLY']._serialized_end=1163
+  _globals['_WINDOWSREQUEST']._serialized_start=1165
+  _globals['_WINDOWSREQUEST']._serialized_end=1225
+  _globals['_WINDOWSREPLY']._serialized_start=1227
+  _globals['_WINDOWSREPLY']._serialized_end=1292
+  _globals['_SCHEMEWINDOW']._serialized_start=1294
+  _globals['_SCHEMEWINDOW']._serialized_end=1388
+  _globals['_REWARDS']._serialized_start=1508
+  _globals['_REWARDS']._serialized_end=1841
 # @@protoc_insertion_point(module_scope)

@@ -169,6 +169,7 @@ class Block(_message.Message):
     CONFIRMATIONS_FIELD_NUMBER: _builtins.int
     SPLIT_FINAL_FIELD_NUMBER: _builtins.int
     FROM_WATCHER_FIELD_NUMBER: _builtins.int
+    BITS_FIELD_NUMBER: _builtins.int
     pool: _builtins.str
     coin: _builtins.str
     hash: _builtins.bytes
@@ -184,6 +185,8 @@ class Block(_message.Message):
     split_final: _builtins.bool
     from_watcher: _builtins.bool
     """no edge record: found on the chain"""
+    bits: _builtins.int
+    """compact target"""
     def __init__(
         self,
         *,
@@ -199,10 +202,11 @@ class Block(_message.Message):
         confirmations: _builtins.int = ...,
         split_final: _builtins.bool = ...,
         from_watcher: _builtins.bool = ...,
+        bits: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["coin", b"coin", "confirmations", b"confirmations", "finder", b"finder", "found_ms", b"found_ms", "from_watcher", b"from_watcher", "hash", b"hash", "height", b"height", "pool", b"pool", "scheme", b"scheme", "split_final", b"split_final", "state", b"state", "value", b"value"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["bits", b"bits", "coin", b"coin", "confirmations", b"confirmations", "finder", b"finder", "found_ms", b"found_ms", "from_watcher", b"from_watcher", "hash", b"hash", "height", b"height", "pool", b"pool", "scheme", b"scheme", "split_final", b"split_final", "state", b"state", "value", b"value"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -357,3 +361,81 @@ class SplitReply(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___SplitReply: _TypeAlias = SplitReply  # noqa: Y015
+
+@_typing.final
+class WindowsRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    POOL_FIELD_NUMBER: _builtins.int
+    HEIGHT_FIELD_NUMBER: _builtins.int
+    BITS_FIELD_NUMBER: _builtins.int
+    pool: _builtins.str
+    height: _builtins.int
+    bits: _builtins.int
+    def __init__(
+        self,
+        *,
+        pool: _builtins.str = ...,
+        height: _builtins.int = ...,
+        bits: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["bits", b"bits", "height", b"height", "pool", b"pool"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___WindowsRequest: _TypeAlias = WindowsRequest  # noqa: Y015
+
+@_typing.final
+class WindowsReply(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SCHEMES_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def schemes(self) -> _containers.RepeatedCompositeFieldContainer[Global___SchemeWindow]: ...
+    def __init__(
+        self,
+        *,
+        schemes: _abc.Iterable[Global___SchemeWindow] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["schemes", b"schemes"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___WindowsReply: _TypeAlias = WindowsReply  # noqa: Y015
+
+@_typing.final
+class SchemeWindow(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SLOT_FIELD_NUMBER: _builtins.int
+    SCHEME_FIELD_NUMBER: _builtins.int
+    METHOD_FIELD_NUMBER: _builtins.int
+    REVISION_FIELD_NUMBER: _builtins.int
+    WEIGHT_FIELD_NUMBER: _builtins.int
+    slot: _builtins.int
+    scheme: _builtins.str
+    method: _builtins.str
+    revision: _builtins.str
+    """hex; the one that counts at this height"""
+    weight: _builtins.str
+    """W, decimal"""
+    def __init__(
+        self,
+        *,
+        slot: _builtins.int = ...,
+        scheme: _builtins.str = ...,
+        method: _builtins.str = ...,
+        revision: _builtins.str = ...,
+        weight: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["method", b"method", "revision", b"revision", "scheme", b"scheme", "slot", b"slot", "weight", b"weight"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SchemeWindow: _TypeAlias = SchemeWindow  # noqa: Y015

@@ -49,6 +49,11 @@ class RewardsStub:
                 request_serializer=pithead_dot_contracts_dot_rewards__pb2.SplitRequest.SerializeToString,
                 response_deserializer=pithead_dot_contracts_dot_rewards__pb2.SplitReply.FromString,
                 _registered_method=True)
+        self.Windows = channel.unary_unary(
+                '/pithead.rewards.v1.Rewards/Windows',
+                request_serializer=pithead_dot_contracts_dot_rewards__pb2.WindowsRequest.SerializeToString,
+                response_deserializer=pithead_dot_contracts_dot_rewards__pb2.WindowsReply.FromString,
+                _registered_method=True)
 
 
 class RewardsServicer:
@@ -74,6 +79,13 @@ class RewardsServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def Windows(self, request, context):
+        """The schemes of a pool as they would split a block of this height and bits.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_RewardsServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -91,6 +103,11 @@ def add_RewardsServicer_to_server(servicer, server):
                     servicer.Split,
                     request_deserializer=pithead_dot_contracts_dot_rewards__pb2.SplitRequest.FromString,
                     response_serializer=pithead_dot_contracts_dot_rewards__pb2.SplitReply.SerializeToString,
+            ),
+            'Windows': grpc.unary_unary_rpc_method_handler(
+                    servicer.Windows,
+                    request_deserializer=pithead_dot_contracts_dot_rewards__pb2.WindowsRequest.FromString,
+                    response_serializer=pithead_dot_contracts_dot_rewards__pb2.WindowsReply.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -174,6 +191,33 @@ class Rewards:
             '/pithead.rewards.v1.Rewards/Split',
             pithead_dot_contracts_dot_rewards__pb2.SplitRequest.SerializeToString,
             pithead_dot_contracts_dot_rewards__pb2.SplitReply.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Windows(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/pithead.rewards.v1.Rewards/Windows',
+            pithead_dot_contracts_dot_rewards__pb2.WindowsRequest.SerializeToString,
+            pithead_dot_contracts_dot_rewards__pb2.WindowsReply.FromString,
             options,
             channel_credentials,
             insecure,

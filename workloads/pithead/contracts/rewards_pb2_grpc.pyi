@@ -37,6 +37,8 @@ class RewardsStub:
     """
     Blocks: _grpc.UnaryUnaryMultiCallable[_rewards_pb2.BlocksRequest, _rewards_pb2.BlocksReply]
     Split: _grpc.UnaryUnaryMultiCallable[_rewards_pb2.SplitRequest, _rewards_pb2.SplitReply]
+    Windows: _grpc.UnaryUnaryMultiCallable[_rewards_pb2.WindowsRequest, _rewards_pb2.WindowsReply]
+    """The schemes of a pool as they would split a block of this height and bits."""
 
 @_typing.type_check_only
 class RewardsAsyncStub(RewardsStub):
@@ -47,6 +49,8 @@ class RewardsAsyncStub(RewardsStub):
     """
     Blocks: _aio.UnaryUnaryMultiCallable[_rewards_pb2.BlocksRequest, _rewards_pb2.BlocksReply]  # type: ignore[assignment]
     Split: _aio.UnaryUnaryMultiCallable[_rewards_pb2.SplitRequest, _rewards_pb2.SplitReply]  # type: ignore[assignment]
+    Windows: _aio.UnaryUnaryMultiCallable[_rewards_pb2.WindowsRequest, _rewards_pb2.WindowsReply]  # type: ignore[assignment]
+    """The schemes of a pool as they would split a block of this height and bits."""
 
 class RewardsServicer(metaclass=_abc_1.ABCMeta):
     @_abc_1.abstractmethod
@@ -72,5 +76,13 @@ class RewardsServicer(metaclass=_abc_1.ABCMeta):
         request: _rewards_pb2.SplitRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_rewards_pb2.SplitReply, _abc.Awaitable[_rewards_pb2.SplitReply]]: ...
+
+    @_abc_1.abstractmethod
+    def Windows(
+        self,
+        request: _rewards_pb2.WindowsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_rewards_pb2.WindowsReply, _abc.Awaitable[_rewards_pb2.WindowsReply]]:
+        """The schemes of a pool as they would split a block of this height and bits."""
 
 def add_RewardsServicer_to_server(servicer: RewardsServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

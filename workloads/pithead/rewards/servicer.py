@@ -13,6 +13,8 @@ import grpc
 import grpc.aio
 from sqlalchemy.exc import DBAPIError
 
+from pithead.coins.registry import chain_params
+from pithead.coins.weight import WeightError, bits_to_target, expected_hashes
 from pithead.contracts import rewards_pb2, rewards_pb2_grpc
 from pithead.contracts.accounting_pb2 import AccountsRequest
 from pithead.rewards.database import (
@@ -31,7 +33,7 @@ from pithead.rewards.registry import (
     TipUnknown,
     revisions,
 )
-from pithead.rewards.scheme import SchemeError
+from pithead.rewards.scheme import SchemeError, scheme_for
 from pithead.rewards.splits import final_among, find_split
 from pithead.rewards.states import ON_CHAIN, State
 
@@ -190,6 +192,41 @@ class RewardsServicer(rewards_pb2_grpc.RewardsServicer):
             ],
         )
 
+    async def Windows(  # noqa: N802 - the contract's name
+        self,
+        request: rewards_pb2.WindowsRequest,
+        context: grpc.aio.ServicerContext[rewards_pb2.WindowsRequest, rewards_pb2.WindowsReply],
+    ) -> rewards_pb2.WindowsReply:
+        """Answer the windows that a block of this height and bits would be split over."""
+        coin = await self._check_pool(request.pool, None, context)
+        try:
+            hashes = expected_hashes(bits_to_target(request.bits))
+        except WeightError as error:
+            await context.abort(grpc.StatusCode.INVALID_ARGUMENT, str(error))
+        try:
+            async with self._database.read() as connection:
+                table = await revisions(connection, request.pool)
+        except DBAPIError as error:
+            await _away(context, error)
+        name, _, network = coin.partition("/")
+        shift = chain_params(name, network).shift
+        # By slot, then by height: of each slot the last one stays.
+        standing = {one.slot: one for one in table if one.effective_height <= request.height}
+        return rewards_pb2.WindowsReply(
+            schemes=[
+                rewards_pb2.SchemeWindow(
+                    slot=one.slot,
+                    scheme=one.scheme,
+                    method=one.method,
+                    revision=one.revision,
+                    weight=str(
+                        scheme_for(one.method).bind(one.parameters).window_weight(hashes, shift)
+                    ),
+                )
+                for one in standing.values()
+            ]
+        )
+
     async def _logins(self, accounts: list[int]) -> dict[int, str]:
         """Names for people; a split is shown without them while the share processor is away."""
         found: dict[int, str] = {}
@@ -239,6 +276,7 @@ def _message(
         confirmations=max(0, tip_height - block.height + 1) if on_chain else 0,
         split_final=final,
         from_watcher=block.from_watcher,
+        bits=block.bits,
     )
 
 

@@ -32,6 +32,9 @@ from pithead.store import wide_parts, wide_total
 HEIGHTS_AT_ONCE = 32
 
 
+NEWEST_SEGMENTS = 50
+"""Segments among which the newest is looked for: far more than forks at a tip ever have."""
+
 ASIDE_MAX = 100
 """Records set aside that are listed, newest first."""
 
@@ -277,6 +280,20 @@ class SealState:
     sealed_height: int | None
     open_producers: int
     archived_height: int | None
+
+
+async def read_newest(connection: AsyncConnection, pool: str) -> Any | None:
+    """(height, parent, bits) that the newest jobs build on; None before any. UnknownName."""
+    row = await pool_row(connection, pool)
+    # By id, which has an index, and only then by height: a segment of before is never newer.
+    newest = (
+        select(_SEGMENTS.id, _SEGMENTS.height, _SEGMENTS.parent, _SEGMENTS.bits)
+        .where(_SEGMENTS.coin == row.coin, _SEGMENTS.state.in_(EARNING))
+        .order_by(_SEGMENTS.id.desc())
+        .limit(NEWEST_SEGMENTS)
+    )
+    rows = (await connection.execute(newest)).all()
+    return max(rows, key=lambda found: (found.height, found.id), default=None)
 
 
 async def read_seals(connection: AsyncConnection, pool: str) -> SealState:

@@ -32,6 +32,7 @@ from pithead.shares.query import (
     WindowAnswer,
     WindowQuestion,
     read_counters,
+    read_newest,
     read_seals,
     read_session,
     read_waiting,
@@ -110,6 +111,25 @@ class AccountingServicer(accounting_pb2_grpc.AccountingServicer):
             open_producers=state.open_producers,
             any_archived=state.archived_height is not None,
             archived_height=max(state.archived_height or 0, 0),
+        )
+
+    async def Newest(  # noqa: N802 - the contract's name
+        self,
+        request: accounting_pb2.NewestRequest,
+        context: grpc.aio.ServicerContext[accounting_pb2.NewestRequest, accounting_pb2.NewestReply],
+    ) -> accounting_pb2.NewestReply:
+        """Say what the newest jobs build on."""
+        try:
+            async with reading(self._engine) as connection:
+                row = await read_newest(connection, request.pool)
+        except UnknownName as error:
+            await context.abort(grpc.StatusCode.NOT_FOUND, str(error))
+        except DBAPIError as error:
+            await _away(context, error)
+        if row is None:
+            return accounting_pb2.NewestReply(any=False)
+        return accounting_pb2.NewestReply(
+            any=True, height=row.height, parent=bytes(row.parent), bits=row.bits
         )
 
     async def FindSession(  # noqa: N802 - the contract's name
