@@ -1,8 +1,9 @@
 """Recomputes what a running pool has counted, split and booked; behind `pithead audit`.
 
-Three looks, each by the package that owns the data and from the rawest source
-there is: cells from the share log, splits from their windows and the chain, balances
-from the ledger's entries. Nothing is changed, whatever is found.
+Each look is by the package that owns the data, from the rawest source there is:
+cells from the share log, where that is gone from the archive, the archive from its own
+bytes, splits from their windows (out of the cells, and out of the archive) and the
+chain, balances from the ledger's entries. Nothing is changed, whatever is found.
 """
 
 import asyncio
@@ -26,7 +27,8 @@ from pithead.rewards.audit import recompute_splits
 from pithead.rewards.database import Database
 from pithead.rewards.nodes import Nodes
 from pithead.rpc import channel
-from pithead.shares.audit import LogNotWhole, recount
+from pithead.shares.audit import audit_pools, describe, sentence
+from pithead.shares.recount import LogShrank
 from pithead.store import StoreError, open_store
 from pithead.up.datadir import DataDirError
 from pithead.up.report import NotRunning, running
@@ -85,30 +87,31 @@ def _print(look: Look) -> None:
 async def _audit(config: Path) -> list[Look]:
     rewards = load(config / "rewards.json", RewardsSettings)
     return [
-        await _cells(load(config / "shares.json", SharesSettings)),
+        *await _shares(load(config / "shares.json", SharesSettings)),
         *[await _splits(rewards, index) for index in range(len(rewards.coins))],
         await _book(load(config / "ledger.json", LedgerSettings)),
     ]
 
 
-async def _cells(settings: SharesSettings) -> Look:
+async def _shares(settings: SharesSettings) -> list[Look]:
     engine = open_store(settings.database)
     try:
-        found = await recount(engine, open_log(settings.log))
-    except (LogError, LogNotWhole, StoreError) as error:
-        return Look("cells", "the share log", [], str(error))
+        audits = await audit_pools(engine, open_log(settings.log))
+    except (LogError, LogShrank, StoreError) as error:
+        return [Look("cells", "the share log", [], str(error))]
     finally:
         await engine.dispose()
-    return Look(
-        "cells",
-        "every cell counted again from the share log",
-        [
-            f"{each.pool}: account {each.kind.account}, height {each.kind.height}, minute "
-            f"{each.minute}: the log has weight and shares {each.from_log}, the table "
-            f"{each.in_table}"
-            for each in found
-        ],
-    )
+    return [
+        Look("cells", describe(audits), [sentence(one) for each in audits for one in each.cells]),
+        Look(
+            "archive",
+            "the chain of sealed heights recomputed from its bytes, up to "
+            + (
+                ", ".join(f"height {each.archived_height} of {each.pool}" for each in audits) or "-"
+            ),
+            [f"{each.pool}: {fault}" for each in audits for fault in each.archive],
+        ),
+    ]
 
 
 async def _splits(settings: RewardsSettings, index: int) -> Look:

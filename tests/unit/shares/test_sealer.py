@@ -224,4 +224,4 @@ async def test_a_recount_finds_a_cell_that_was_tampered_with(tmp_path: Path) -> 
         async with transaction(bench.engine) as connection:
             await connection.execute(schema.cells.update().values(weight=2))
         (difference,) = await recount(bench.engine, bench.log)
-        assert (difference.from_log, difference.in_table) == ((1, 1), (2, 1))
+        assert (difference.expected, difference.got) == ((1, 1), (2, 1))

@@ -25,6 +25,7 @@ from pithead.log.topics import shares_topic
 from pithead.rpc import serve
 from pithead.shares.archive.archiver import Archiver
 from pithead.shares.archive.compactor import Compactor
+from pithead.shares.archive.floor import archive_floor
 from pithead.shares.chain import HubChain
 from pithead.shares.confirm import Confirmer
 from pithead.shares.consume import Consumer
@@ -129,7 +130,7 @@ async def _serve(
             merging = f"old minutes of {pool.name}"
             loops.append(_step(compactor.step, merging, COMPACT_IDLE_S, standing, stop))
             if not pool_settings.keep.everything:
-                floors = [accounting_floor(engine)]
+                floors = [accounting_floor(engine), archive_floor(engine, pool.name)]
                 topic = shares_topic(pool.name)
                 retention = Retention(log, reader, topic, floors, pool_settings.keep, _now_ms)
                 name = f"what the log of {pool.name} lets go"
