@@ -27,6 +27,7 @@ pytest_plugins = [
 
 REMEDIES = {
     "litecoind": "the program litecoind is missing (Debian: apt-get install litecoind)",
+    "promtool": "the program promtool is missing (Debian: apt-get install prometheus)",
     "git": "the program git is missing",
     "postgres": "PostgreSQL's server is missing (Debian: apt-get install postgresql)",
     "pgbouncer": "the program pgbouncer is missing (Debian: apt-get install pgbouncer)",

@@ -17,6 +17,7 @@ from tests.e2e.bed import build
 from tests.e2e.bed.cluster import Cluster
 from tests.e2e.bed.quick import QuickBed
 from tests.e2e.bed.shell import CommandFailed
+from tests.support.alerts import alerts
 from tests.support.operators import eventually
 
 pytestmark = [pytest.mark.full, pytest.mark.needs("cluster"), pytest.mark.timeout(180)]
@@ -46,6 +47,26 @@ def containers_of(document: dict[str, Any]) -> list[dict[str, Any]]:
 
 def test_both_charts_pass_a_strict_lint(bed: QuickBed) -> None:
     assert "0 chart(s) failed" in bed.hub.helm("lint", "--strict", str(HUB), str(REGION))
+
+
+@pytest.mark.parametrize("chart", [HUB, REGION], ids=["hub", "region"])
+def test_alerts_and_monitors_come_when_they_are_asked_for(bed: QuickBed, chart: Path) -> None:
+    on = ("--set", "prometheus.rules.enabled=true,prometheus.podMonitors.enabled=true")
+    labels = ("--set", "prometheus.rules.labels.release=mine,namespaces={a,b}")
+    # Not validated: the API server of this test has no kinds of the Prometheus operator.
+    text = bed.hub.helm("template", "pithead", str(chart), *RELEASE, *on, *labels)
+    found = [each for each in yaml.safe_load_all(text) if each]
+    (rule,) = [each for each in found if each["kind"] == "PrometheusRule"]
+    assert rule["metadata"]["labels"]["release"] == "mine"
+    made = [each for group in rule["spec"]["groups"] for each in group["rules"]]
+    assert [each for each in made if each["alert"] == "PitheadSpoolWaits"]
+    assert made == [each for each in alerts() if each in made]
+    assert (len(made) == len(alerts())) == (chart == HUB)
+    monitors = [each for each in found if each["kind"] == "PodMonitor"]
+    system = {"pithead-system"} if chart == HUB else set()
+    assert {each["metadata"]["namespace"] for each in monitors} == {"a", "b"} | system
+    kinds = {each["kind"] for each in render(bed, chart)}
+    assert not kinds & {"PrometheusRule", "PodMonitor"}
 
 
 @pytest.mark.parametrize(

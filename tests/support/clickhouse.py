@@ -1,7 +1,7 @@
 """A real ClickHouse server for as long as a test run needs it.
 
 Debian's is 18.16, the only server that its packages offer. It runs as any user from a
-configuration of its own, on loopback, and keeps what was acknowledged through SIGKILL.
+configuration of its own, on one address, and keeps what was acknowledged through SIGKILL.
 """
 
 import signal
@@ -20,7 +20,7 @@ STOP_LIMIT_S = 20.0
 
 CONFIG = """<yandex>
 <logger><level>warning</level><console>1</console></logger>
-<listen_host>127.0.0.1</listen_host>
+<listen_host>{address}</listen_host>
 <tcp_port>{port}</tcp_port>
 <path>{directory}/data/</path>
 <tmp_path>{directory}/tmp/</tmp_path>
@@ -36,7 +36,7 @@ USERS = """<yandex>
 <profiles><default><max_memory_usage>2000000000</max_memory_usage></default></profiles>
 <users><default>
 <password>{password}</password>
-<networks><ip>127.0.0.1</ip></networks>
+<networks><ip>{allowed}</ip></networks>
 <profile>default</profile><quota>default</quota>
 </default></users>
 <quotas><default><interval>
@@ -54,15 +54,19 @@ class ClickHouseServer:
     directory: Path
     password: str = ""
     port: int = 0
+    address: str = "127.0.0.1"
+    """Where it listens; beyond the loopback it lets in whoever has the password."""
     _process: "subprocess.Popen[bytes] | None" = None
 
     def start(self) -> None:
         """Start, and wait until it answers; the port stays the same from then on."""
         self.directory.mkdir(parents=True, exist_ok=True)
         self.port = self.port or free_port()
-        config = CONFIG.format(port=self.port, directory=self.directory)
+        config = CONFIG.format(port=self.port, directory=self.directory, address=self.address)
         (self.directory / "config.xml").write_text(config)
-        (self.directory / "users.xml").write_text(USERS.format(password=self.password))
+        allowed = self.address if self.address.startswith("127.") else "0.0.0.0/0"
+        users = USERS.format(password=self.password, allowed=allowed)
+        (self.directory / "users.xml").write_text(users)
         with (self.directory / "log").open("ab") as log:
             self._process = subprocess.Popen(
                 [PROGRAM, "--config-file=config.xml"],
@@ -89,7 +93,7 @@ class ClickHouseServer:
 
     def reach(self, database: str) -> Reach:
         """How a door reaches one of its databases."""
-        return Reach("127.0.0.1", self.port, database=database, password=self.password)
+        return Reach(self.address, self.port, database=database, password=self.password)
 
     @property
     def pid(self) -> int:
@@ -110,7 +114,7 @@ class ClickHouseServer:
 
     def _answers(self) -> bool:
         try:
-            with socket.create_connection(("127.0.0.1", self.port), 1):
+            with socket.create_connection((self.address, self.port), 1):
                 return True
         except OSError:
             return False

@@ -232,7 +232,9 @@ def stream_mark(regions: Sequence[RegionView]) -> Mark:
     away = [each.id for each in regions if each.told.away]
     full = [each.id for each in regions if each.told.full]
     spooling = [each.id for each in regions if each.told.spooling]
-    apart = [each for each in regions if each.relay is not None and each.relay.status != "True"]
+    relays = [(each.id, each.relay) for each in regions if each.relay is not None]
+    apart = [(name, relay) for name, relay in relays if relay.status == "False"]
+    unknown = [(name, relay) for name, relay in relays if relay.status == "Unknown"]
     if away:
         text = (
             f"edges of {', '.join(away)} can not reach the share log and refuse shares; see to "
@@ -252,10 +254,12 @@ def stream_mark(regions: Sequence[RegionView]) -> Mark:
         )
         return Mark(STREAM_READY, "False", "Spooling", text)
     if apart:
-        first = apart[0].relay
-        said = f": {first.message}" if first is not None else ""
-        names = ", ".join(each.id for each in apart)
-        return Mark(STREAM_READY, "False", "RelayAway", f"shares of {names} wait there{said}")
+        names = ", ".join(name for name, _ in apart)
+        text = f"shares of {names} wait there: {apart[0][1].message}"
+        return Mark(STREAM_READY, "False", "RelayAway", text)
+    if unknown:
+        name, relay = unknown[0]
+        return Mark(STREAM_READY, "Unknown", relay.reason, f"region {name}: {relay.message}")
     return Mark(STREAM_READY, "True", "TopicsReady", "the topics are there")
 
 

@@ -13,7 +13,13 @@ BRIDGE = "phb0"
 HOST = "192.168.77.1"
 """The host on the bridge; what listens here is reached by the pods of every region."""
 
-HOST_NAMES = ("kafka.pithead.internal", "postgres.pithead.internal", "litecoind.pithead.internal")
+HOST_NAMES = (
+    "kafka.pithead.internal",
+    "kafka-us.pithead.internal",
+    "postgres.pithead.internal",
+    "clickhouse.pithead.internal",
+    "litecoind.pithead.internal",
+)
 """What the clusters' DNS calls the host: names of the servers in examples/three-regions."""
 
 BRIDGE_PREFIX = 24

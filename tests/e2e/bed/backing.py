@@ -1,4 +1,4 @@
-"""What the pools of the bed stand on: Kafka, PostgreSQL and a Litecoin node, beside the clusters.
+"""What the pools of the bed stand on, beside the clusters: Kafka twice, databases, a Litecoin node.
 
 They run on the host's end of the bridge, where the pods of every region reach them under the names
 that examples/three-regions uses: the bed's DNS answers for these. Passwords are made anew for each
@@ -14,19 +14,23 @@ from types import TracebackType
 from typing import Any, Self
 
 from tests.e2e.bed.addresses import HOST, HOST_NAMES
+from tests.support.clickhouse import ClickHouseServer
 from tests.support.kafka import KafkaBroker, KafkaFiles
 from tests.support.litecoind import EDGE_METHODS, Litecoind, RpcUser
 from tests.support.litecoind import PASSWORD as WALLET_PASSWORD
 from tests.support.litecoind import USER as WALLET_USER
 from tests.support.postgresql import FAST, SUPERUSER, PostgresServer
 
-KAFKA_NAME = HOST_NAMES[0]
+KAFKA_NAME, KAFKA_US_NAME = HOST_NAMES[:2]
 
 KAFKA_PORT = 9092
+KAFKA_US_PORT = 9192
 POSTGRES_PORT = 5432
 NODE_PORT = 19332
 DATABASE = "postgres"
+CLICKHOUSE_PORT = 9000
 KAFKA_USER = "pithead"
+KAFKA_US_EDGE, KAFKA_US_RELAY = "edge-us", "relay-us"
 EDGE_USER = "edge"
 
 
@@ -42,7 +46,7 @@ def secret(name: str, namespace: str, values: Mapping[str, str]) -> dict[str, An
 
 @dataclass
 class Backing:
-    """The three servers; each can be stopped, killed and started by itself."""
+    """The servers; each can be stopped, killed and started by itself."""
 
     directory: Path
     """Their data; the user that PostgreSQL runs as must be let through."""
@@ -59,6 +63,24 @@ class Backing:
                 also_named=(KAFKA_NAME,),
                 users={KAFKA_USER: self.kafka_password},
             )
+        )
+        self.kafka_us_passwords = {
+            name: secrets.token_urlsafe(12) for name in (KAFKA_US_EDGE, KAFKA_US_RELAY)
+        }
+        self.kafka_us = KafkaBroker(
+            KafkaFiles(
+                self.directory / "kafka-us",
+                host=self.host,
+                port=KAFKA_US_PORT,
+                also_named=(KAFKA_US_NAME,),
+                users=self.kafka_us_passwords,
+            )
+        )
+        self.clickhouse = ClickHouseServer(
+            self.directory / "clickhouse",
+            password=secrets.token_urlsafe(12),
+            port=CLICKHOUSE_PORT,
+            address=self.host,
         )
         self.postgres = PostgresServer(
             self.directory / "postgres",
@@ -81,7 +103,9 @@ class Backing:
         self.directory.chmod(0o755)
         try:
             self.kafka.start()
+            self.kafka_us.start()
             self.postgres.start()
+            self.clickhouse.start()
             asyncio.run(self._until_ready())
         except BaseException:
             self.stop()
@@ -100,10 +124,13 @@ class Backing:
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self.node.start())
             tasks.create_task(self.kafka.until_ready())
+            tasks.create_task(self.kafka_us.until_ready())
 
     def stop(self) -> None:
-        """End all three; may be repeated."""
+        """End all of them; may be repeated."""
         self.kafka.stop()
+        self.kafka_us.stop()
+        self.clickhouse.stop()
         self.postgres.stop()
         self.node.stop()
 
@@ -119,4 +146,12 @@ class Backing:
             secret("kafka-client", namespace,
                    {"username": KAFKA_USER, "password": self.kafka_password}),
             secret("kafka-ca", namespace, {"ca.crt": self.kafka.files.ca.read_text()}),
+            secret("kafka-us-edge", namespace,
+                   {"username": KAFKA_US_EDGE, "password": self.kafka_us_passwords[KAFKA_US_EDGE]}),
+            secret("kafka-us-relay", namespace,
+                   {"username": KAFKA_US_RELAY,
+                    "password": self.kafka_us_passwords[KAFKA_US_RELAY]}),
+            secret("kafka-us-ca", namespace, {"ca.crt": self.kafka_us.files.ca.read_text()}),
+            secret("clickhouse", namespace,
+                   {"username": "default", "password": self.clickhouse.password}),
         ]  # fmt: skip

@@ -21,6 +21,7 @@ from tests.e2e.bed.control_plane import ADMIN_TOKEN, ControlPlane, Layout, wait_
 from tests.e2e.bed.machine import no_containers
 from tests.e2e.bed.node import PAUSE, Node
 from tests.e2e.bed.processes import ROOT, Processes
+from tests.e2e.bed.shell import run
 from tests.e2e.bed.waiting import BedFailed, until
 
 STATE = Path("/var/lib/pithead-bed")
@@ -64,6 +65,14 @@ class BareCluster(RegionCluster):
         if self.node is None:
             raise BedFailed(f"region {self.region} has no node")
         self.node.import_image(path)
+
+    @property
+    def networks(self) -> Sequence[str]:
+        return (self.addresses.node, self.addresses.pods, self.addresses.balancers)
+
+    def on_machines(self, command: Sequence[str]) -> None:
+        program, *arguments = command
+        run([*self.inside, f"/usr/sbin/{program}", *arguments])
 
     def cut_off(self) -> None:
         network.cut(self.addresses)

@@ -30,6 +30,25 @@ class RegionCluster(Cluster, ABC):
     def rejoin(self) -> None:
         """Plug the cable in again and wait until the API server answers."""
 
+    @property
+    @abstractmethod
+    def networks(self) -> Sequence[str]:
+        """All addresses by which other regions know this one."""
+
+    @abstractmethod
+    def on_machines(self, command: Sequence[str]) -> None:
+        """Run a command on each of the region's machines, in their network."""
+
+    def part_from(self, other: "RegionCluster") -> None:
+        """Let nothing pass between two regions; both still reach the host, and their own."""
+        for rule in _between(other):
+            self.on_machines(["iptables", "-w", "-I", *rule])
+
+    def join_again(self, other: "RegionCluster") -> None:
+        """Undo `part_from`."""
+        for rule in _between(other):
+            self.on_machines(["iptables", "-w", "-D", *rule])
+
     def wait_rollout(self, workload: str, namespace: str, limit_s: float = POD_S_MAX) -> None:
         """Wait until a workload (`deployment/x`) is rolled out; a failure tells why it is not."""
         try:
@@ -81,6 +100,17 @@ class RegionCluster(Cluster, ABC):
     def _pod_logs(self, namespace: str, name: str) -> str:
         base = ["logs", "-n", namespace, name, "--all-containers", "--tail=30"]
         return "\n".join([self._said(*base), self._said(*base, "--previous")])
+
+
+def _between(other: RegionCluster) -> list[list[str]]:
+    """Rules for the machines of one region against all that is another's.
+
+    INPUT and OUTPUT are the machine itself, such as its API server; FORWARD is its pods.
+    """
+    ways = (("INPUT", "-s"), ("OUTPUT", "-d"), ("FORWARD", "-s"), ("FORWARD", "-d"))
+    return [
+        [chain, end, network, "-j", "DROP"] for network in other.networks for chain, end in ways
+    ]
 
 
 class Bed(ABC):

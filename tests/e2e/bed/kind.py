@@ -162,6 +162,14 @@ class KindCluster(RegionCluster):
         load = ["kind", "load", "image-archive", str(path), "--name", self.kind.name]
         run(load, limit_s=180)
 
+    @property
+    def networks(self) -> Sequence[str]:
+        return [container_address(each) for each in (self.kind.container, self.worker)]
+
+    def on_machines(self, command: Sequence[str]) -> None:
+        for container in (self.kind.container, self.worker):
+            docker("exec", container, *command)
+
     def cut_off(self) -> None:
         self._links("down")
 

@@ -289,6 +289,15 @@ class Stage:
         status = self.look(kind, name or self.pool).get("status", {})
         return {each["type"]: each for each in status.get("conditions", [])}
 
+    def region_condition(self, region: str, kind: str) -> dict[str, Any]:
+        """Return one condition of a region; empty when it is not told."""
+        status = self.look("miningpools", self.pool).get("status", {})
+        for found in status.get("regions", []):
+            for each in found.get("conditions", []):
+                if (found["id"], each["type"]) == (region, kind):
+                    return dict(each)
+        return {}
+
     def wait_ready(self, limit_s: float) -> None:
         """Wait until the pool has all that it can have here: asia has no machines for its pods."""
         until(

@@ -139,10 +139,9 @@ def test_region_that_told_nothing_is_not_known_to_be_degraded() -> None:
         (Sum(edges=1, full=1, spooling=1), "True", "LogFull"),
         (Sum(edges=1, spooling=1), "False", "Spooling"),
         (Sum(edges=1), "False", "RelayAway"),
-        (Sum(edges=1), "Unknown", "RelayAway"),
         (Sum(edges=1), "True", "TopicsReady"),
     ],
-    ids=["away", "full", "spooling", "relay", "relay unknown", "good"],
+    ids=["away", "full", "spooling", "relay", "good"],
 )
 def test_stream_tells_the_worst_first(sums: Sum, relay: Truth, reason: str) -> None:
     mark = Mark("Relayed", relay, "RelayAway", "because")
@@ -151,6 +150,13 @@ def test_stream_tells_the_worst_first(sums: Sum, relay: Truth, reason: str) -> N
     assert found.status == ("True" if reason == "TopicsReady" else "False")
     if reason == "RelayAway":
         assert found.message == "shares of us wait there: because"
+
+
+def test_stream_is_unknown_while_a_relay_is() -> None:
+    mark = Mark("Relayed", "Unknown", "Progressing", "the relay is not made yet")
+    found = stream_mark([region("us", told=Sum(edges=1), relay=mark)])
+    assert (found.status, found.reason) == ("Unknown", "Progressing")
+    assert found.message == "region us: the relay is not made yet"
 
 
 def test_relay_of_a_region_is_told() -> None:
