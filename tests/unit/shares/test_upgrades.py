@@ -32,3 +32,20 @@ async def test_segments_of_0001_keep_what_they_were_and_are_not_doubted(tmp_path
         assert (row.subsidy, row.doubt) == (None, None)
         assert not (await connection.execute(select(schema.chain_blocks))).all()
     await engine.dispose()
+
+
+async def test_pools_of_0004_have_no_relayed_regions_and_keep_their_positions(
+    tmp_path: Path,
+) -> None:
+    url, engine = await database_at(tmp_path, "shares", "0004")
+    async with transaction(engine) as connection:
+        await connection.execute(
+            text("INSERT INTO positions VALUES ('shares.p', '0', 'cluster', 17)")
+        )
+    assert await migrate(url, "pithead.shares") == schema.REVISION
+    async with reading(engine) as connection:
+        row = (await connection.execute(select(schema.positions))).one()
+        assert tuple(row) == ("shares.p", "0", "cluster", 17)
+        for table in (schema.relay_streams, schema.relay_positions, schema.relay_producers):
+            assert not (await connection.execute(select(table))).all()
+    await engine.dispose()

@@ -21,6 +21,7 @@ from pithead.cli.options import (
     supervisor_option,
 )
 from pithead.cli.payouts import payouts
+from pithead.cli.relay import relay
 from pithead.cli.shares import shares
 from pithead.plugins import CommandGroup
 from pithead.process import EXIT_FAILED
@@ -210,3 +211,4 @@ def devchain(config: Path, supervisor: int | None) -> None:
 
 main.add_command(shares)
 main.add_command(payouts)
+main.add_command(relay)

@@ -15,6 +15,9 @@ audited ones), `query` (answers).
 
 Sealed heights in bytes that never change: `archive`, a package of its own.
 
+Regions with a log of their own: `relay` pushes it from there, a process of its own
+that knows nothing of the rest; `regions` takes it in.
+
 Alive: `consume` (the log into cells), `sealer`, `confirm` with `chain` (the
 nodes), `servicer` (the contract), `service` (the process), `pace` (waiting),
 `audit` (recount of all cells from the log).

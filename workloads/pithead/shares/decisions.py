@@ -23,6 +23,9 @@ REPLAY = "replay partition"
 EXCHANGE = "follow another log"
 """Action of a decision to read another log from its beginning: it stands in the old one's place."""
 
+SEAL_WITHOUT = "seal without regions"
+"""Action of a decision to seal heights for which regions were waited long enough."""
+
 
 class DecisionRefused(Exception):
     """Raised when there is nothing of the kind to decide; nothing was changed."""

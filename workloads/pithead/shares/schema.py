@@ -24,7 +24,7 @@ from sqlalchemy import (
 from pithead.shares.states import INT63_MAX
 from pithead.store import BigId, Hash32, JsonText, WideInt, make_metadata
 
-REVISION = "0004"
+REVISION = "0005"
 """Newest migration: what the database must be of."""
 
 METADATA = make_metadata()
@@ -294,3 +294,65 @@ decisions = Table(
     Column("reason", Text, nullable=False),
 )
 """Audited and append-only (triggers refuse anything else)."""
+
+relay_streams = Table(
+    "relay_streams",
+    METADATA,
+    Column("region", Text, nullable=False),
+    Column("pool", BigInteger, nullable=False),
+    Column("owner", LargeBinary, nullable=False),
+    Column("log", Text, nullable=False),
+    Column("asked", BigInteger, nullable=False),
+    Column("answered", BigInteger, nullable=False),
+    Column("told_ms", BigInteger, nullable=False),
+    Column("heard_ms", BigInteger, nullable=False),
+    Column("moved_ms", BigInteger, nullable=False),
+    PrimaryKeyConstraint("region", "pool"),
+)
+"""A relayed region's stream of one pool. `owner` names the connection that may write; `log` is the
+region's. Sealers count `asked` up; `answered` is what the last answer answers, which came at
+`told_ms` of the hub's clock. `heard_ms` is the region's log's newest time when that was asked, and
+`moved_ms` the hub's clock when it was last seen to be newer than before."""
+
+relay_positions = Table(
+    "relay_positions",
+    METADATA,
+    Column("topic", Text, nullable=False),
+    Column("region", Text, nullable=False),
+    Column("partition", Text, nullable=False),
+    Column("log", Text, nullable=False),
+    Column("position", BigInteger, nullable=False),
+    Column("told_end", BigInteger, nullable=False),
+    Column("hub_log", Text, nullable=False),
+    Column("hub_position", BigInteger, nullable=False),
+    Column("released", BigInteger, nullable=False),
+    PrimaryKeyConstraint("topic", "region", "partition"),
+)
+"""What of a region's partition is durable in the hub's log: all before `position` of the region's
+`log` lies before `hub_position` of `hub_log`. `told_end` is where the partition ended as last told;
+what is before `released` nobody needs any more."""
+
+relay_pairs = Table(
+    "relay_pairs",
+    METADATA,
+    Column("topic", Text, nullable=False),
+    Column("region", Text, nullable=False),
+    Column("partition", Text, nullable=False),
+    Column("position", BigInteger, nullable=False),
+    Column("hub_position", BigInteger, nullable=False),
+    Column("height", BigInteger, nullable=False),
+    PrimaryKeyConstraint("topic", "region", "partition", "position"),
+)
+"""Earlier pairs of the same kind, some seconds apart, until accounting is past them. `height` is
+the highest of the solved blocks since the pair before, 0 for shares."""
+
+relay_producers = Table(
+    "relay_producers",
+    METADATA,
+    Column("producer", LargeBinary(16), nullable=False),
+    Column("pool", BigInteger, nullable=False),
+    Column("region", Text, nullable=False),
+    Column("last_ms", BigInteger, nullable=False),
+    PrimaryKeyConstraint("producer"),
+)
+"""Region of each producer that came by a relay, and its region's log's time of its newest batch."""

@@ -66,6 +66,8 @@ class Facts:
     """Of the pool's open producers."""
     lowest_pending: int | None
     """Lowest height at which cells of undecided segments count."""
+    lowest_present: int | None = None
+    """Of the open producers whose regions can be asked."""
 
 
 def passed(note: Note, positions: Mapping[str, int]) -> bool:

@@ -19,7 +19,7 @@ from pithead.coins.node import NodeError, RpcNode
 from pithead.coins.registry import BrokenCoin, UnknownCoin, chain_params
 from pithead.config import CoinSettings, SharesSettings, Unusable
 from pithead.config.share_log import open_log
-from pithead.contracts import accounting_pb2_grpc
+from pithead.contracts import accounting_pb2_grpc, relay_pb2_grpc
 from pithead.log.errors import LogError
 from pithead.log.topics import shares_topic
 from pithead.rpc import serve
@@ -33,6 +33,7 @@ from pithead.shares.follow import ChainFollower, Contradicted
 from pithead.shares.intake import PositionMoved
 from pithead.shares.pace import Trouble, pause, until_stopped
 from pithead.shares.pools import Pool, PoolConflict, register
+from pithead.shares.regions.servicer import RegionsServicer
 from pithead.shares.retention import Retention, accounting_floor
 from pithead.shares.schema import REVISION
 from pithead.shares.sealer import Sealer
@@ -121,7 +122,7 @@ async def _serve(
             stack.push_async_callback(reader.close)
             consumer = Consumer(engine, reader, pool, _now_ms)
             loops.append(_consume(consumer, pool.name, standing, stop))
-            sealer = Sealer(engine, reader, pool, _now_ms)
+            sealer = Sealer(engine, reader, pool, _now_ms, _relayed(settings, pool.name))
             loops.append(_seal(sealer, pool.name, chains[coin.name], coin, standing, stop))
             archiver = Archiver(engine, pool, _now_ms)
             archive = f"archive of {pool.name}"
@@ -143,6 +144,16 @@ async def _serve(
                 ),
             )
         )
+        if settings.intake is not None:
+            regions = RegionsServicer(engine, log, pools, settings.intake, _now_ms)
+            await stack.enter_async_context(
+                serve(
+                    settings.intake.serve,
+                    lambda server: relay_pb2_grpc.add_RegionsServicer_to_server(regions, server),
+                )
+            )
+            stack.push_async_callback(regions.close)
+            logger.info("relays may push to %s", settings.intake.serve.address)
         logger.info("serving %d pools on %s", len(pools), settings.serve.address)
         standing.started()
         loops.append(
@@ -152,6 +163,12 @@ async def _serve(
             for loop in loops:
                 group.create_task(loop)
             await stop.wait()
+
+
+def _relayed(settings: SharesSettings, pool: str) -> list[str]:
+    """Regions of a pool whose records come by a relay."""
+    regions = settings.intake.regions if settings.intake is not None else ()
+    return [each.region for each in regions if pool in each.pools]
 
 
 async def _consume(consumer: Consumer, pool: str, standing: Standing, stop: asyncio.Event) -> None:
