@@ -120,8 +120,8 @@ def test_what_a_log_holds_stays_readable(version: int) -> None:
     assert batch.format == version
     assert logins.accounts == ["dvc1qa", "dvc1qb"]
     assert logins.workers == ["w", ""]
-    assert logins.slots == [1, 0]
-    assert logins.best == ([0, 0] if version == 1 else [1, 9])
+    assert list(logins.slots) == [1, 0]
+    assert list(logins.best) == ([0, 0] if version == 1 else [1, 9])
     assert [(s.share, len(s.header)) for s in batch.samples] == ([] if version == 1 else [(2, 80)])
     assert (list(batch.login), list(batch.weight)) == ([0, 1, 1], [1, 2, 3])
     assert (batch.sessions[0].login, batch.rejects[0].login) == (0, 1)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from pithead.cli.bench import bench
 from pithead.cli.options import (
     CONTEXT,
     config_option,
@@ -209,6 +210,7 @@ def devchain(config: Path, supervisor: int | None) -> None:
     service("devchain", config, DevchainSettings, run, supervisor=supervisor)
 
 
+main.add_command(bench)
 main.add_command(shares)
 main.add_command(payouts)
 main.add_command(relay)

@@ -6,7 +6,7 @@ their dictionaries and numbers inside their ranges, so that accounting need not
 look again. What a value means (a known login, a plausible weight) is not judged.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple, Protocol
 
 from google.protobuf.message import DecodeError
@@ -38,8 +38,8 @@ HEADER_BYTES_MIN = 80
 HEADER_BYTES_MAX = 4096
 """The longest header in use (Equihash with its solution) has 1487 bytes."""
 
-SHARE_COLUMNS = ("login", "segment", "weight", "time_offset_ms", "serial", "flags")
-"""Columns with one entry a share; the first says how many there are."""
+SHARE_COLUMNS = ("segment", "weight", "time_offset_ms", "serial", "flags")
+"""Columns with one entry a share, as `login` has."""
 
 
 class Logins(NamedTuple):
@@ -52,11 +52,15 @@ class Logins(NamedTuple):
     """Zeros in format 1, which knew no best share."""
 
 
-class Extent(NamedTuple):
-    """Least and greatest number of a column; zeros when it is empty."""
+class Extents(NamedTuple):
+    """Greatest numbers of columns, and the least weight; zeros of empty ones."""
 
-    low: int
-    high: int
+    login: int
+    segment: int
+    weight_min: int
+    weight: int
+    slot: int
+    best: int
 
 
 class BatchError(Exception):
@@ -126,28 +130,26 @@ def logins_of(batch: ShareBatch) -> Logins:
             [login.slot for login in batch.logins],
             [0] * len(batch.logins),
         )
-    return Logins(list(batch.account), list(batch.worker), list(batch.slot), list(batch.best))
+    return Logins(list(batch.account), list(batch.worker), batch.slot, batch.best)
 
 
 def check_batch(batch: ShareBatch) -> None:
     """Raise `BatchError` for the first thing by which `batch` breaks the format."""
     logins = logins_of(batch)
     # A list is read twice faster than protobuf's container.
-    columns: dict[str, Sequence[int]] = {
-        "login": list(batch.login),
-        "segment": list(batch.segment),
-        "weight": list(batch.weight),
-        "slot": logins.slots,
-        "best": logins.best,
-    }
-    extents = {
-        name: Extent(min(column), max(column)) if column else Extent(0, 0)
-        for name, column in columns.items()
-    }
+    weights = list(batch.weight)
+    extents = Extents(
+        login=max(list(batch.login), default=0),
+        segment=max(list(batch.segment), default=0),
+        weight_min=min(weights, default=0),
+        weight=max(weights, default=0),
+        slot=max(list(logins.slots), default=0),
+        best=max(list(logins.best), default=0),
+    )
     check_parts(batch, logins, extents)
 
 
-def check_parts(batch: ShareBatch, logins: Logins, extents: Mapping[str, Extent]) -> None:
+def check_parts(batch: ShareBatch, logins: Logins, extents: Extents) -> None:
     """Check a batch whose logins and extents are at hand already."""
     _check_identity(batch)
     _at_most("time_base_ms", batch.time_base_ms, TIME_MS_MAX)
@@ -212,7 +214,7 @@ def _check_login(path: str, login: Login) -> None:
     _at_most(f"{path}.slot", login.slot, SLOT_MAX)
 
 
-def _check_logins(batch: ShareBatch, logins: Logins, extents: Mapping[str, Extent]) -> None:
+def _check_logins(batch: ShareBatch, logins: Logins, extents: Extents) -> None:
     if batch.format == 1:
         for name in ("account", "worker", "slot", "best", "samples"):
             if len(getattr(batch, name)):
@@ -226,8 +228,8 @@ def _check_logins(batch: ShareBatch, logins: Logins, extents: Mapping[str, Exten
             )
     _names("account", logins.accounts)
     _names("worker", logins.workers, may_be_empty=True)
-    _at_most("slot", extents["slot"].high, SLOT_MAX)
-    _at_most("best", extents["best"].high, WEIGHT_MAX)
+    _at_most("slot", extents.slot, SLOT_MAX)
+    _at_most("best", extents.best, WEIGHT_MAX)
 
 
 def _check_segment(path: str, segment: Segment) -> None:
@@ -237,19 +239,19 @@ def _check_segment(path: str, segment: Segment) -> None:
         _length(f"{path}.aux[{index}].parent", aux.parent, HASH_BYTES)
 
 
-def _check_shares(batch: ShareBatch, logins: int, extents: Mapping[str, Extent]) -> None:
+def _check_shares(batch: ShareBatch, logins: int, extents: Extents) -> None:
     shares = len(batch.login)
-    for name in SHARE_COLUMNS:
-        entries = len(getattr(batch, name))
-        if entries != shares:
-            raise BatchError(name, f"{entries} entries where login has {shares}")
+    columns = (batch.segment, batch.weight, batch.time_offset_ms, batch.serial, batch.flags)
+    for name, column in zip(SHARE_COLUMNS, columns, strict=True):
+        if len(column) != shares:
+            raise BatchError(name, f"{len(column)} entries where login has {shares}")
     if not shares:
         return
-    _below("login", extents["login"].high, logins, "logins")
-    _below("segment", extents["segment"].high, len(batch.segments), "segments")
-    if extents["weight"].low < 1:
+    _below("login", extents.login, logins, "logins")
+    _below("segment", extents.segment, len(batch.segments), "segments")
+    if extents.weight_min < 1:
         raise BatchError("weight", "a share without weight")
-    _at_most("weight", extents["weight"].high, WEIGHT_MAX)
+    _at_most("weight", extents.weight, WEIGHT_MAX)
 
 
 def _length(path: str, value: bytes, expected: int) -> None:

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pithead.contracts.share_log_pb2 import ShareBatch
-from pithead.log.codec import Extent, check_parts, logins_of, parse_batch
+from pithead.log.codec import Extents, check_parts, logins_of, parse_batch
 
 SOLVED = 1
 """Bit of `flags`: the share solved a block."""
@@ -28,21 +28,34 @@ class Columns:
     """By login: the account as the edge normalised it."""
     workers: Sequence[str]
     """By login: the worker, perhaps empty."""
-    slots: Sequence[int]
+    slot: NDArray[np.int64]
     """By login: the scheme slot."""
     best: NDArray[np.int64]
     """By login: weight that the best hash of its shares was worth, 0 when that is not known."""
     login: NDArray[np.int64]
-    """By share, as all that follows: index into `accounts`, `workers`, `slots` and `best`."""
+    """By share, as all that follows: index into the columns by login."""
     segment: NDArray[np.int64]
     """Index into `batch.segments`."""
     weight: NDArray[np.int64]
     """Expected hashes >> shift, at least 1."""
     time_ms: NDArray[np.int64]
     """The producer's own clock, Unix milliseconds."""
-    serial: NDArray[np.int64]
-    """Job serial."""
-    flags: NDArray[np.int64]
+
+    @property
+    def slots(self) -> list[int]:
+        """By login: the scheme slot."""
+        slots: list[int] = self.slot.tolist()
+        return slots
+
+    @property
+    def serial(self) -> NDArray[np.int64]:
+        """Job serial."""
+        return np.array(self.batch.serial, np.int64)
+
+    @property
+    def flags(self) -> NDArray[np.int64]:
+        """Bits of which SOLVED is one."""
+        return np.array(self.batch.flags, np.int64)
 
     @property
     def minute(self) -> NDArray[np.int64]:
@@ -61,28 +74,31 @@ class Columns:
 def columns_of(batch: ShareBatch) -> Columns:
     """Return the checked columns of a batch; `BatchError` as `decode_batch`."""
     logins = logins_of(batch)
-    bounded = {
-        "login": np.array(batch.login, np.uint64),
-        "segment": np.array(batch.segment, np.uint64),
-        "weight": np.array(batch.weight, np.uint64),
-        "slot": np.array(logins.slots, np.uint64),
-        "best": np.array(logins.best, np.uint64),
-    }
-    check_parts(batch, logins, {name: _extent(column) for name, column in bounded.items()})
+    login = np.array(batch.login, np.uint64)
+    segment = np.array(batch.segment, np.uint64)
+    weight = np.array(batch.weight, np.uint64)
+    slot = np.array(logins.slots, np.uint64)
+    best = np.array(logins.best, np.uint64)
+    extents = Extents(
+        login=_greatest(login),
+        segment=_greatest(segment),
+        weight_min=int(weight.min()) if len(weight) else 0,
+        weight=_greatest(weight),
+        slot=_greatest(slot),
+        best=_greatest(best),
+    )
+    check_parts(batch, logins, extents)
     # All that was checked is below 2^63, so the same bits are the signed numbers.
-    signed = {name: column.view(np.int64) for name, column in bounded.items()}
     return Columns(
         batch=batch,
         accounts=logins.accounts,
         workers=logins.workers,
-        slots=logins.slots,
-        best=signed["best"],
-        login=signed["login"],
-        segment=signed["segment"],
-        weight=signed["weight"],
+        slot=slot.view(np.int64),
+        best=best.view(np.int64),
+        login=login.view(np.int64),
+        segment=segment.view(np.int64),
+        weight=weight.view(np.int64),
         time_ms=np.array(batch.time_offset_ms, np.int64) + np.int64(batch.time_base_ms),
-        serial=np.array(batch.serial, np.int64),
-        flags=np.array(batch.flags, np.int64),
     )
 
 
@@ -91,5 +107,5 @@ def decode_columns(payload: bytes) -> Columns:
     return columns_of(parse_batch(payload))
 
 
-def _extent(column: NDArray[np.uint64]) -> Extent:
-    return Extent(int(column.min()), int(column.max())) if len(column) else Extent(0, 0)
+def _greatest(column: NDArray[np.uint64]) -> int:
+    return int(column.max()) if len(column) else 0

@@ -11,9 +11,8 @@ have fallen silent.
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
-from pithead.log.columns import Columns
 from pithead.shares.progress import Producer, Progress
-from pithead.shares.records import Read
+from pithead.shares.records import Aside, Entry
 from pithead.shares.states import ProducerState
 
 
@@ -31,15 +30,18 @@ class Admission:
     """What one poll brings."""
 
     producers: dict[bytes, Producer]
-    taken: list[tuple[str, Columns]] = field(default_factory=list)
-    """Partition and batch."""
-    aside: list[Read] = field(default_factory=list)
+    taken: list[Entry] = field(default_factory=list)
+    aside: list[Aside] = field(default_factory=list)
     closings: list[Closing] = field(default_factory=list)
     duplicates: int = 0
 
 
 def admit(
-    pool: int, reads: Iterable[Read], producers: Mapping[bytes, Producer], *, exclusive: bool
+    pool: int,
+    reads: Iterable[Entry | Aside],
+    producers: Mapping[bytes, Producer],
+    *,
+    exclusive: bool,
 ) -> Admission:
     """Sort records into taken, dropped and set aside; `producers` are left as they are.
 
@@ -47,33 +49,32 @@ def admit(
     """
     admission = Admission(dict(producers))
     for read in reads:
-        if read.columns is None:
+        if isinstance(read, Aside):
             admission.aside.append(read)
         else:
-            _take(admission, pool, read, read.columns, exclusive=exclusive)
+            _take(admission, pool, read, exclusive=exclusive)
     return admission
 
 
-def _take(
-    admission: Admission, pool: int, read: Read, columns: Columns, *, exclusive: bool
-) -> None:
-    batch = columns.batch
-    known = admission.producers.get(batch.producer)
+def _take(admission: Admission, pool: int, entry: Entry, *, exclusive: bool) -> None:
+    known = admission.producers.get(entry.producer)
     if known is not None and known.pool != pool:
         fault = "producer: it has written for another pool before"
-        admission.aside.append(replace(read, columns=None, fault=fault))
+        admission.aside.append(Aside(entry.partition, entry.position, entry.payload, fault))
         return
-    producer = known or Producer(pool, batch.region, read.partition, Progress())
+    producer = known or Producer(pool, entry.region, entry.partition, Progress())
     progress = producer.progress.take(
-        batch.sequence, promise=batch.promise, end=batch.end, time_ms=read.moment_ms
+        entry.sequence, promise=entry.promise, end=entry.end, time_ms=entry.moment_ms
     )
     if progress is None:
         admission.duplicates += 1
         return
-    if exclusive and known is None and batch.sequence == 0:
-        _close_earlier(admission, pool, batch.producer, read.partition)
-    admission.producers[batch.producer] = replace(producer, progress=progress)
-    admission.taken.append((read.partition, columns))
+    if exclusive and known is None and entry.sequence == 0:
+        _close_earlier(admission, pool, entry.producer, entry.partition)
+    admission.producers[entry.producer] = Producer(
+        producer.pool, producer.region, producer.partition, progress
+    )
+    admission.taken.append(entry)
 
 
 def _close_earlier(admission: Admission, pool: int, successor: bytes, partition: str) -> None:

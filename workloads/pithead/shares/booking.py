@@ -3,23 +3,23 @@
 All in the caller's transaction. It never reads the log and knows no positions.
 """
 
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
 from sqlalchemy import select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from pithead.contracts.share_log_pb2 import ShareBatch
-from pithead.log.columns import Columns
 from pithead.log.topics import shares_topic
 from pithead.shares import decisions, schema
 from pithead.shares.admit import Admission, admit
-from pithead.shares.books import AccountBook, SegmentBook, SegmentKey, segment_key
-from pithead.shares.fold import CellKind, CellSum, Fold
+from pithead.shares.books import AccountBook, SegmentBook
+from pithead.shares.fold import CellColumns, Context, Fold, Ints
 from pithead.shares.intake import read_producers, write_producers
 from pithead.shares.locks import lock_producers
 from pithead.shares.pools import Pool
-from pithead.shares.records import Read
+from pithead.shares.records import Aside, Entry, Place, SegmentKey
 from pithead.shares.seals import counting_height
 from pithead.store import add_up, insert_into
 
@@ -29,13 +29,19 @@ CREDITED = 0
 NOBODY = 0
 """Account of rejects whose login has no account: garbage makes none."""
 
+PRODUCERS_MAX = 100_000
+"""Remembered as a pool's own; a few megabytes."""
+
+CONTEXT_COLUMNS = ("height", "seal", "segment", "revision")
+"""Of cells; most polls have one context, so that a single number says it for all rows."""
+
 
 @dataclass(frozen=True, slots=True)
 class Booked:
     """What one poll wrote."""
 
     admission: Admission
-    sums: list[CellSum]
+    sums: CellColumns
 
 
 class Booking:
@@ -47,23 +53,40 @@ class Booking:
         self._exclusive = exclusive
         self._accounts = AccountBook(pool.coin, pool.params)
         self._segments = SegmentBook(pool.coin)
+        self._ours: set[bytes] = set()
+        self._fresh: set[bytes] = set()
 
     def keep(self) -> None:
         """The transaction has committed: what it made may be remembered."""
         self._accounts.keep()
         self._segments.keep()
+        if len(self._ours) > PRODUCERS_MAX:
+            self._ours.clear()
+        self._ours |= self._fresh
+        self._fresh.clear()
 
     def forget(self) -> None:
         """The transaction was rolled back."""
         self._accounts.forget()
         self._segments.forget()
+        self._fresh.clear()
 
-    async def book(self, connection: AsyncConnection, reads: list[Read], now_ms: int) -> Booked:
+    def account_ids(self, logins: Sequence[str]) -> Ints:
+        """Ids of accounts as far as they are remembered, 0 for the others."""
+        return self._accounts.ids(logins)
+
+    def is_ours(self, producer: bytes) -> bool:
+        """Tell whether a producer is remembered as this pool's, which it is for ever then."""
+        return producer in self._ours
+
+    async def book(
+        self, connection: AsyncConnection, reads: Sequence[Entry | Aside], now_ms: int
+    ) -> Booked:
         """Write all that the records bring, in the transaction that moves the positions.
 
         The caller holds the pool's lock, so no seal and no decision comes between.
         """
-        named = {read.columns.batch.producer for read in reads if read.columns is not None}
+        named = {read.producer for read in reads if isinstance(read, Entry)}
         before = await read_producers(connection, self._pool.id, named)
         if named - before.keys():
             await lock_producers(connection)
@@ -72,22 +95,23 @@ class Booking:
         await write_producers(connection, before, admission.producers)
         await self._write_closings(connection, admission, now_ms)
         await self._set_aside(connection, admission, now_ms)
-        taken = [columns for _, columns in admission.taken]
-        sealed_height = await self._sealed_height(connection, [each.batch for each in taken])
-        sums = await self._write_cells(connection, admission, sealed_height, now_ms)
+        taken = admission.taken
+        self._fresh = {entry.producer for entry in taken}
+        sealed_height = await self._sealed_height(connection, taken)
+        sums = await self._write_cells(connection, taken, sealed_height, now_ms)
         await self._write_counters(connection, taken, sums)
         await self._write_sessions(connection, taken)
         return Booked(admission, sums)
 
     async def _sealed_height(
-        self, connection: AsyncConnection, batches: list[ShareBatch]
+        self, connection: AsyncConnection, taken: Sequence[Entry]
     ) -> int | None:
         """Highest sealed height; a pool's sealing starts below the first height it meets."""
         table = schema.pools
         row = (await connection.execute(select(table).where(table.c.id == self._pool.id))).one()
         if row.sealed_height is not None:
             return int(row.sealed_height)
-        first = first_height(batches)
+        first = first_height(taken)
         if first is None:
             return None
         await connection.execute(
@@ -100,129 +124,133 @@ class Booking:
     async def _write_cells(
         self,
         connection: AsyncConnection,
-        admission: Admission,
+        taken: Sequence[Entry],
         sealed_height: int | None,
         now_ms: int,
-    ) -> list[CellSum]:
-        shared = [columns for _, columns in admission.taken if len(columns)]
-        if not shared or sealed_height is None:
-            return []
-        batches = [columns.batch for columns in shared]
-        logins = {
-            columns.accounts[index] for columns in shared for index in set(columns.login.tolist())
-        }
-        accounts = await self._accounts.resolve(connection, logins, create=True)
-        met = [batch.segments[index] for batch in batches for index in sorted(set(batch.segment))]
-        values = {segment_key(segment): segment.value for segment in met}
-        segments = await self._segments.resolve(connection, values, now_ms)
+    ) -> CellColumns:
         fold = Fold()
-        for columns in shared:
-            fold.add(columns, self._kinds(columns, accounts, segments, sealed_height))
-        sums = fold.sums()
-        await decisions.add_cells(
-            connection,
-            [
-                {
-                    "pool": self._pool.id,
-                    **cell.kind._asdict(),
-                    "minute": cell.minute,
-                    "weight": cell.weight,
-                    "shares": cell.shares,
-                }
-                for cell in sums
-            ],
-        )
-        late = sorted({cell.kind.seal for cell in sums if cell.kind.seal})
+        shared = [entry for entry in taken if len(entry)]
+        if shared and sealed_height is not None:
+            fold.take(
+                await self._contexts_of(connection, shared, fold, sealed_height, now_ms),
+                await self._accounts_of(connection, shared),
+                np.concatenate([entry.minute for entry in shared]),
+                np.concatenate([entry.weight for entry in shared]),
+            )
+        sums = fold.columns()
+        columns: dict[str, int | list[int]] = {
+            "pool": self._pool.id,
+            **{name: _compact(getattr(sums, name)) for name in CONTEXT_COLUMNS},
+            "account": sums.account.tolist(),
+            "minute": sums.minute.tolist(),
+            "weight": sums.weight.tolist(),
+            "shares": sums.shares.tolist(),
+        }
+        await decisions.add_cells(connection, columns)
+        late = sorted(set(sums.seal.tolist()) - {0})
         if late:
             await decisions.open_late_seals(connection, self._pool.id, late, now_ms)
         return sums
 
-    def _kinds(
+    async def _accounts_of(self, connection: AsyncConnection, shared: Sequence[Entry]) -> Ints:
+        """Account ids of all shares; those that were not known are asked for together."""
+        wanted = {account for entry in shared for account in entry.unknown}
+        found = await self._accounts.resolve(connection, wanted, create=True)
+        parts = []
+        for entry in shared:
+            if entry.unknown:
+                fresh = np.array([found[account] for account in entry.unknown], np.int64)
+                # What is not negative takes any of them and keeps its own.
+                places = np.maximum(-1 - entry.account, 0)
+                parts.append(np.where(entry.account < 0, fresh[places], entry.account))
+            else:
+                parts.append(entry.account)
+        return np.concatenate(parts)
+
+    async def _contexts_of(
         self,
-        columns: Columns,
-        accounts: dict[str, int],
-        segments: dict[SegmentKey, int],
+        connection: AsyncConnection,
+        shared: Sequence[Entry],
+        fold: Fold,
         sealed_height: int,
-    ) -> Callable[[int, int], CellKind]:
-        # Looked up once a login and segment, as a batch can hold a pair for every share.
-        named = [
-            (slot, accounts.get(account))
-            for slot, account in zip(columns.slots, columns.accounts, strict=True)
-        ]
-        placed = [
-            (
-                segment.height,
-                *counting_height(segment.height, sealed_height),
-                segments.get(segment_key(segment)),
-            )
-            for segment in columns.batch.segments
-        ]
-        revision_at = self._pool.slots.revision_at
-        revisions: dict[tuple[int, int], int] = {}
-
-        def kind_of(login_index: int, segment_index: int) -> CellKind:
-            slot, account = named[login_index]
-            own_height, height, seal, segment = placed[segment_index]
-            if account is None or segment is None:
-                raise LookupError(f"share of login {login_index} or segment {segment_index} unmet")
-            revision = revisions.get((slot, own_height))
-            if revision is None:
-                revision = revisions[slot, own_height] = revision_at(slot, own_height)
-            return CellKind(height, seal, segment, revision, account)
-
-        return kind_of
+        now_ms: int,
+    ) -> Ints:
+        """Numbers, of `fold`, of the contexts of all shares, looked up once a place."""
+        values: dict[SegmentKey, int] = {}
+        for entry in shared:
+            values |= entry.values
+        ids = await self._segments.resolve(connection, values, now_ms)
+        numbers: dict[Place, int] = {}
+        for place in {place for entry in shared for place in entry.places}:
+            height, seal = counting_height(place.segment.height, sealed_height)
+            revision = self._pool.slots.revision_at(place.slot, place.segment.height)
+            numbers[place] = fold.number(Context(height, seal, ids[place.segment], revision))
+        return np.concatenate(
+            [
+                np.array([numbers[place] for place in entry.places], np.int64)[entry.place]
+                for entry in shared
+            ]
+        )
 
     async def _write_counters(
-        self, connection: AsyncConnection, taken: list[Columns], sums: list[CellSum]
+        self, connection: AsyncConnection, taken: Sequence[Entry], sums: CellColumns
     ) -> None:
-        counts: dict[tuple[int, int], list[int]] = {}
-        for cell in sums:
-            count = counts.setdefault((cell.kind.account, CREDITED), [0, 0])
-            count[0] += cell.shares
-            count[1] += cell.weight
-        rejected = {
-            columns.accounts[reject.login] for columns in taken for reject in columns.batch.rejects
+        credited, which = np.unique(sums.account, return_inverse=True)
+        shares, weight = np.zeros_like(credited), np.zeros_like(credited)
+        np.add.at(shares, which, sums.shares)
+        np.add.at(weight, which, sums.weight)
+        counters = {
+            "account": credited.tolist(),
+            "count": shares.tolist(),
+            "weight": weight.tolist(),
         }
-        known = await self._accounts.resolve(connection, rejected, create=False)
-        for columns in taken:
-            for reject in columns.batch.rejects:
-                account = known.get(columns.accounts[reject.login], NOBODY)
-                counts.setdefault((account, int(reject.reason)), [0, 0])[0] += reject.count
-        if not counts:
-            return
-        rows = [
-            {
-                "pool": self._pool.id,
-                "account": account,
-                "reason": reason,
-                "count": count,
-                "weight": weight,
+        await self._add_counters(connection, CREDITED, counters)
+        rejects = [reject for entry in taken for reject in entry.rejects]
+        known = await self._accounts.resolve(
+            connection, {reject.account for reject in rejects}, create=False
+        )
+        refused: dict[int, Counter[int]] = {}
+        for reject in rejects:
+            counts = refused.setdefault(reject.reason, Counter())
+            counts[known.get(reject.account, NOBODY)] += reject.shares
+        for reason, counts in sorted(refused.items()):
+            counters = {
+                "account": list(counts),
+                "count": list(counts.values()),
+                "weight": [0] * len(counts),
             }
-            for (account, reason), (count, weight) in counts.items()
-        ]
-        await add_up(connection, schema.counters, rows, ("count", "weight"))
+            await self._add_counters(connection, reason, counters)
 
-    async def _write_sessions(self, connection: AsyncConnection, taken: list[Columns]) -> None:
+    async def _add_counters(
+        self, connection: AsyncConnection, reason: int, counters: dict[str, list[int]]
+    ) -> None:
+        """Add to the counters of one reason, by account."""
+        columns: dict[str, int | list[int]] = {
+            "pool": self._pool.id,
+            "reason": reason,
+            **counters,
+        }
+        await add_up(connection, schema.counters, columns, ("count", "weight"))
+
+    async def _write_sessions(self, connection: AsyncConnection, taken: Sequence[Entry]) -> None:
         """Keep who a connection is; the first record of an extranonce1 stays."""
-        named = [(columns, session) for columns in taken for session in columns.batch.sessions]
+        named = [(entry.producer, session) for entry in taken for session in entry.sessions]
         if not named:
             return
         accounts = await self._accounts.resolve(
-            connection,
-            {columns.accounts[session.login] for columns, session in named},
-            create=True,
+            connection, {session.account for _, session in named}, create=True
         )
         await connection.execute(
             insert_into(connection, schema.sessions).on_conflict_do_nothing(),
             [
                 {
-                    "producer": columns.batch.producer,
+                    "producer": producer,
                     "extranonce1": session.extranonce1,
-                    "account": accounts[columns.accounts[session.login]],
-                    "worker": columns.workers[session.login],
+                    "account": accounts[session.account],
+                    "worker": session.worker,
                     "agent": session.agent,
                 }
-                for columns, session in named
+                for producer, session in named
             ],
         )
 
@@ -250,20 +278,25 @@ class Booking:
             [
                 {
                     "topic": shares_topic(self._pool.name),
-                    "partition": read.partition,
-                    "position": read.record.position,
-                    "reason": read.fault,
-                    "payload": read.record.payload,
+                    "partition": aside.partition,
+                    "position": aside.position,
+                    "reason": aside.fault,
+                    "payload": aside.payload,
                     "at_ms": now_ms,
                 }
-                for read in admission.aside
+                for aside in admission.aside
             ],
         )
 
 
-def first_height(batches: list[ShareBatch]) -> int | None:
+def _compact(column: Ints) -> int | list[int]:
+    """Return a column for the database: one number when all are the same."""
+    numbers: list[int] = column.tolist()
+    return numbers[0] if numbers and (column == column[0]).all() else numbers
+
+
+def first_height(taken: Sequence[Entry]) -> int | None:
     """Lowest height that batches speak of: of a segment with shares, or promised; else None."""
-    heights = [batch.promise for batch in batches if batch.promise > 0]
-    for batch in batches:
-        heights += [batch.segments[index].height for index in set(batch.segment)]
+    heights = [entry.promise for entry in taken if entry.promise > 0]
+    heights += [key.height for entry in taken for key in entry.values]
     return min(heights, default=None)

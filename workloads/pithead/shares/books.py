@@ -5,17 +5,19 @@ committed (`keep`): a rolled-back id may be given to another row later.
 """
 
 from collections.abc import Iterable, Sequence
-from itertools import islice
+from itertools import islice, repeat
 from typing import NamedTuple
 
+import numpy as np
+from numpy.typing import NDArray
 from sqlalchemy import Row, bindparam, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from pithead.coins.address import AddressError, script_of_address
 from pithead.coins.params import ChainParams
-from pithead.contracts.share_log_pb2 import Segment
 from pithead.shares import schema
 from pithead.shares.locks import lock_books
+from pithead.shares.records import SegmentKey
 from pithead.shares.states import SegmentState
 from pithead.store import insert_into
 
@@ -50,22 +52,6 @@ def payee_of(params: ChainParams, login: str) -> Payee:
     return Payee(script, script)
 
 
-class SegmentKey(NamedTuple):
-    """Identity of a segment on its coin."""
-
-    parent: bytes
-    height: int
-    bits: int
-    aux: tuple[tuple[int, str, int, int], ...]
-    """(chain id, parent hex, height, bits), in order."""
-
-
-def segment_key(segment: Segment) -> SegmentKey:
-    """Key of a segment as a batch carries it."""
-    aux = sorted((a.chain_id, a.parent.hex(), a.height, a.bits) for a in segment.aux)
-    return SegmentKey(segment.parent, segment.height, segment.bits, tuple(aux))
-
-
 class AccountBook:
     """Account ids of one coin, by login."""
 
@@ -74,6 +60,10 @@ class AccountBook:
         self._params = params
         self._known: dict[str, int] = {}
         self._fresh: dict[str, int] = {}
+
+    def ids(self, logins: Sequence[str]) -> NDArray[np.int64]:
+        """Ids of logins as far as they are remembered, 0 for the others."""
+        return np.array(list(map(self._known.get, logins, repeat(0))), np.int64)
 
     async def resolve(
         self, connection: AsyncConnection, logins: Iterable[str], *, create: bool

@@ -13,12 +13,11 @@ from dataclasses import dataclass
 
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from pithead.log.errors import LogPositionInvalid, LogTruncated
 from pithead.log.share_log import LogReader
 from pithead.log.topics import shares_topic
 from pithead.shares import decisions, metrics
 from pithead.shares.booking import Booked, Booking
-from pithead.shares.fold import WEIGHT_SUM_MAX
+from pithead.shares.gather import Gatherer
 from pithead.shares.intake import (
     Place,
     add_position,
@@ -28,15 +27,9 @@ from pithead.shares.intake import (
 )
 from pithead.shares.locks import lock_pool
 from pithead.shares.pools import Pool
-from pithead.shares.records import Read, examine
-from pithead.shares.slots import SlotUnknown
 from pithead.store import reading, transaction
 
 logger = logging.getLogger(__name__)
-
-READ_BYTES_MAX = 1024 * 1024
-"""Of one partition in one poll. A backlog of shares of thousands of accounts costs by the rows of
-a poll, so a poll is large; its transaction still takes some tenths of a second at most."""
 
 CLOCK_AHEAD_MS_MAX = 60_000
 
@@ -62,23 +55,28 @@ class Consumer:
         self._now_ms = now_ms
         self._topic = shares_topic(pool.name)
         self._booking = Booking(pool, exclusive=reader.exclusive)
+        self._gatherer = Gatherer(reader, pool, self._booking)
         self._log = ""
         self._positions: dict[str, int] | None = None
-        self._stalled: dict[str, str] = {}
         self._missing = 0
 
     async def poll(self) -> Polled:
-        """Book what is new, at most READ_BYTES_MAX of each partition.
+        """Book what is new, as much as one poll may hold.
 
         Raises PositionMoved, errors of the log and of the database; then nothing
         was booked, and the next poll starts from what the database holds.
         """
         try:
             positions = await self._current_positions()
-            reads = await self._read(positions)
+            present = set(await self._reader.partitions())
+            gathered = await self._gatherer.gather(
+                {name: place for name, place in positions.items() if name in present}
+            )
+            for partition, reason in gathered.lost.items():
+                await self._replay(partition, positions[partition], reason)
+            reads, moves = gathered.reads, gathered.moves
             if not reads:
                 return Polled(0, 0, 0)
-            moves = {read.partition: read.record.next_position for read in reads}
             async with transaction(self._engine) as connection:
                 await lock_pool(connection, self._pool.id)
                 for partition, new in moves.items():
@@ -96,7 +94,7 @@ class Consumer:
         self._booking.keep()
         self._report(booked)
         taken = booked.admission.taken
-        return Polled(len(reads), len(taken), sum(len(columns) for _, columns in taken))
+        return Polled(len(reads), len(taken), sum(map(len, taken)))
 
     async def _current_positions(self) -> dict[str, int]:
         """Return where to read on in the log that is there now.
@@ -140,38 +138,6 @@ class Consumer:
             )
             logger.error("%s is read from its beginning: %s", self._topic, reason)
 
-    async def _read(self, positions: dict[str, int]) -> list[Read]:
-        """Read and decode what is new; stops a partition at shares of an unknown slot."""
-        reads: list[Read] = []
-        weight = 0
-        present = await self._reader.partitions()
-        for partition in sorted(positions.keys() & set(present)):
-            position = positions[partition]
-            try:
-                records = await self._reader.read(partition, position, READ_BYTES_MAX)
-            except (LogTruncated, LogPositionInvalid) as error:
-                await self._replay(partition, position, str(error))
-                continue
-            for record in records:
-                read = examine(partition, record, self._pool.name, self._pool.coin)
-                if not self._slots_known(read) or weight + read.weight > WEIGHT_SUM_MAX:
-                    break
-                weight += read.weight
-                reads.append(read)
-        return reads
-
-    def _slots_known(self, read: Read) -> bool:
-        trouble = ""
-        if read.columns is not None:
-            for slot in set(read.columns.slots):
-                if not self._pool.slots.knows(slot):
-                    trouble = str(SlotUnknown(slot))
-        if trouble and self._stalled.get(read.partition) != trouble:
-            logger.error("%s/%s waits: %s", self._topic, read.partition, trouble)
-        if trouble:
-            self._stalled[read.partition] = trouble
-        return not trouble
-
     async def _replay(self, partition: str, position: int, reason: str) -> None:
         """Go back to the earliest that there is: what was read is known, so nothing counts twice.
 
@@ -206,18 +172,17 @@ class Consumer:
                 closing.producer.hex(),
                 closing.partition,
             )
-        for read in admission.aside:
+        for aside in admission.aside:
             logger.error(
                 "%s/%s: record at %d is set aside: %s",
                 self._topic,
-                read.partition,
-                read.record.position,
-                read.fault,
+                aside.partition,
+                aside.position,
+                aside.fault,
             )
-        for partition, columns in admission.taken:
-            self._stalled.pop(partition, None)
-            if columns.batch.time_base_ms > self._now_ms() + CLOCK_AHEAD_MS_MAX:
-                metrics.CLOCK_AHEAD.labels(pool).inc()
+        latest_ms = self._now_ms() + CLOCK_AHEAD_MS_MAX
+        ahead = sum(entry.time_base_ms > latest_ms for entry in admission.taken)
+        metrics.CLOCK_AHEAD.labels(pool).inc(ahead)
         missing = sum(row.progress.missing for row in admission.producers.values())
         if missing != self._missing:
             logger.error("%s: %d batches are missing below later ones", pool, missing)
@@ -226,7 +191,6 @@ class Consumer:
         metrics.SET_ASIDE.labels(pool).inc(len(admission.aside))
         metrics.DUPLICATES.labels(pool).inc(admission.duplicates)
         metrics.BATCHES.labels(pool).inc(len(admission.taken))
-        metrics.SHARES.labels(pool).inc(sum(cell.shares for cell in booked.sums))
-        metrics.LATE_SHARES.labels(pool).inc(
-            sum(cell.shares for cell in booked.sums if cell.kind.seal)
-        )
+        sums = booked.sums
+        metrics.SHARES.labels(pool).inc(int(sums.shares.sum()))
+        metrics.LATE_SHARES.labels(pool).inc(int(sums.shares[sums.seal > 0].sum()))

@@ -4,8 +4,7 @@ Those of the processor itself are signed `accounting`. The others are asked for
 by people; whoever lets them ask has checked who they are.
 """
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
 
 from sqlalchemy import delete, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
@@ -125,16 +124,19 @@ async def _move_sealed_cells(
             "weight": before["weight"] + row.weight,
             "shares": before["shares"] + row.shares,
         }
-    await add_cells(connection, list(moved.values()))
+    names = next(iter(moved.values())).keys()
+    await add_cells(connection, {name: [cell[name] for cell in moved.values()] for name in names})
     await open_late_seals(connection, pool, [counts_at], now_ms)
     await connection.execute(
         insert(schema.late_segments).values(pool=pool, segment=segment, counts_from=counts_at)
     )
 
 
-async def add_cells(connection: AsyncConnection, rows: Sequence[dict[str, Any]]) -> None:
-    """Add weights and shares to cells, each named once."""
-    await add_up(connection, schema.cells, rows, ("weight", "shares"))
+async def add_cells(
+    connection: AsyncConnection, columns: Mapping[str, int | Sequence[int]]
+) -> None:
+    """Add weights and shares to cells, each named once; columns as `store.add_up` takes them."""
+    await add_up(connection, schema.cells, columns, ("weight", "shares"))
 
 
 async def open_late_seals(

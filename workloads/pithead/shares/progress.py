@@ -55,24 +55,25 @@ class Progress:
         gaps = self._gaps_without(sequence)
         if gaps is None:
             return None
-        after = replace(
-            self,
-            top=max(self.top, sequence),
+        top, promise_seen = max(self.top, sequence), max(self.promise_seen, promise)
+        end_seen = self.end_seen or end
+        state, held = self.state, self.promise
+        if not gaps:
+            held = promise_seen
+            if end_seen and state is not ProducerState.CLOSED:
+                state = ProducerState.ENDED
+        elif sequence < gaps[0].first:
+            held = max(held, promise)
+        # Made anew once: this runs for every batch.
+        return Progress(
+            state=state,
+            top=top,
             gaps=gaps,
-            promise_seen=max(self.promise_seen, promise),
-            end_seen=self.end_seen or end,
+            promise=held,
+            promise_seen=promise_seen,
+            end_seen=end_seen,
             last_ms=max(self.last_ms, time_ms),
         )
-        if not gaps:
-            state = ProducerState.ENDED if after.end_seen else after.state
-            return replace(
-                after,
-                promise=after.promise_seen,
-                state=after.state if after.state is ProducerState.CLOSED else state,
-            )
-        if sequence <= after.mark:
-            return replace(after, promise=max(self.promise, promise))
-        return after
 
     def closed(self) -> "Progress":
         """The same producer, closed by a decision."""

@@ -27,12 +27,12 @@ from pithead.log.share_log import LogReader
 from pithead.log.topics import shares_topic
 from pithead.shares import decisions, schema
 from pithead.shares.archive.book import EARNING
-from pithead.shares.books import SegmentKey, payee_of, segment_key
+from pithead.shares.books import payee_of
 from pithead.shares.fold import WEIGHT_SUM_MAX, CellKind, Fold, batch_weight
 from pithead.shares.intake import read_positions
 from pithead.shares.pools import read_slots
 from pithead.shares.progress import Gap
-from pithead.shares.records import examine
+from pithead.shares.records import SegmentKey, examine, segment_key
 from pithead.shares.seals import counting_height
 from pithead.shares.slots import SlotTable
 
