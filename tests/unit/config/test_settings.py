@@ -5,6 +5,7 @@ import msgspec
 import pytest
 
 from pithead.config import (
+    ChecksSettings,
     CoinSettings,
     KafkaSettings,
     LedgerSettings,
@@ -195,3 +196,10 @@ def test_limits_that_leave_nothing_are_refused(wrong: str) -> None:
     text = f'{{"database": "x", "serve": {SERVE}, "connections": {wrong}}}'
     with pytest.raises(msgspec.ValidationError, match=r"`most` is at least 1.*connections"):
         from_json(text.encode(), LedgerSettings)
+
+
+def test_percentages_of_checks_are_percentages() -> None:
+    assert ChecksSettings(scrypt_percent=7).percent("scrypt") == 7
+    assert ChecksSettings().percent("sha256d") == 100
+    with pytest.raises(ValueError, match="scrypt_percent is 0 to 100"):
+        ChecksSettings(scrypt_percent=101)

@@ -299,6 +299,16 @@ class ScriptedShares(accounting_pb2_grpc.AccountingServicer):
     ) -> accounting_pb2.NewestReply:
         return accounting_pb2.NewestReply()
 
+    async def Checks(  # noqa: N802 - the contract's name
+        self, request: accounting_pb2.ChecksRequest, context: object
+    ) -> accounting_pb2.ChecksReply:
+        return accounting_pb2.ChecksReply()
+
+    async def Withholding(  # noqa: N802 - the contract's name
+        self, request: accounting_pb2.WithholdingRequest, context: object
+    ) -> accounting_pb2.WithholdingReply:
+        return accounting_pb2.WithholdingReply()
+
     async def Accounts(  # noqa: N802 - the contract's name
         self, request: accounting_pb2.AccountsRequest, context: object
     ) -> accounting_pb2.AccountsReply:

@@ -49,3 +49,28 @@ async def test_pools_of_0004_have_no_relayed_regions_and_keep_their_positions(
         for table in (schema.relay_streams, schema.relay_positions, schema.relay_producers):
             assert not (await connection.execute(select(table))).all()
     await engine.dispose()
+
+
+async def test_solved_shares_count_from_above_what_was_booked(tmp_path: Path) -> None:
+    url, engine = await database_at(tmp_path, "shares", "0005")
+    async with transaction(engine) as connection:
+        for pool in (1, 2):
+            await connection.execute(
+                text("INSERT INTO pools (id, pool, coin) VALUES (:id, :name, :coin)"),
+                {"id": pool, "name": f"default.{pool}", "coin": COIN},
+            )
+        for height in (7, 9):
+            await connection.execute(
+                text(
+                    "INSERT INTO cells (pool, height, seal, segment, minute, revision, account, "
+                    "weight, shares) VALUES (1, :height, 0, 1, 0, 1, 1, 5, 1)"
+                ),
+                {"height": height},
+            )
+    assert await migrate(url, "pithead.shares") == schema.REVISION
+    async with reading(engine) as connection:
+        pools = await connection.execute(select(schema.pools).order_by(schema.pools.c.id))
+        # The second pool has booked nothing: all that it ever finds is counted.
+        assert [row.finds_from for row in pools] == [10, None]
+        assert len((await connection.execute(select(schema.cells))).all()) == 2
+    await engine.dispose()

@@ -68,3 +68,48 @@ def decide(segment: int, verdict: str, reason: str, data: Path) -> None:
     from pithead.up.decisions import decide_segment
 
     sys.exit(decide_segment(data, segment, reason, right=verdict == "right"))
+
+
+pool_option = click.option("--pool", help="poolId; all pools without it.")
+
+
+@shares.command(epilog=epilog("pithead shares checks --pool default.litecoin -o json"))
+@pool_option
+@data_option
+@output_option
+def checks(pool: str | None, data: Path, output: str) -> None:
+    """Show what came of checking a sample of what edges report, and doubted block values."""
+    from pithead.up.suspects import print_checks
+
+    sys.exit(print_checks(data, pool, as_json=output == "json"))
+
+
+@shares.command(epilog=epilog("pithead shares seen PRODUCER --reason 'edge of a test build'"))
+@click.argument("producer")
+@click.option("--reason", required=True, help="What was found out and done; kept for audit.")
+@data_option
+def seen(producer: str, reason: str, data: Path) -> None:
+    """Note that a producer's failed checks were judged; no share is credited or refused by it."""
+    from pithead.up.suspects import see_checks
+
+    sys.exit(see_checks(data, producer, reason))
+
+
+@shares.command(
+    epilog=epilog("pithead shares withholding --pool default.litecoin --from-height 2800000")
+)
+@pool_option
+@click.option(
+    "--from-height",
+    type=click.IntRange(min=0),
+    default=0,
+    show_default=True,
+    help="Lowest height whose shares count.",
+)
+@data_option
+@output_option
+def withholding(pool: str | None, from_height: int, data: Path, output: str) -> None:
+    """Compare blocks found with blocks expected, the most suspicious account first."""
+    from pithead.up.suspects import print_withholding
+
+    sys.exit(print_withholding(data, pool, from_height, as_json=output == "json"))

@@ -20,6 +20,7 @@ from pithead.config.edge import (
     VardiffSettings,
 )
 from pithead.config.hub import (
+    ChecksSettings,
     DevchainSettings,
     IntakeSettings,
     KeepSettings,
@@ -71,6 +72,7 @@ from pithead.config.wiring import (
 __all__ = [
     "REGION_NAMES",
     "UNIX",
+    "ChecksSettings",
     "CoinSettings",
     "ConnectionsSettings",
     "DevchainSettings",

@@ -59,6 +59,24 @@ class IntakeSettings(Settings, frozen=True, kw_only=True):
     regions: tuple[RelayedRegion, ...]
 
 
+class ChecksSettings(Settings, frozen=True, kw_only=True):
+    """How much of what edges report is checked again."""
+
+    sha256d_percent: int = 100
+    """Of the batches; one sample takes some microseconds."""
+    scrypt_percent: int = 5
+    """Of the batches; one sample takes up to a millisecond."""
+
+    def __post_init__(self) -> None:
+        for name in ("sha256d_percent", "scrypt_percent"):
+            if not 0 <= getattr(self, name) <= 100:
+                raise ValueError(f"checks: {name} is 0 to 100")
+
+    def percent(self, pow_name: str) -> int:
+        """Of batches whose PoW has this name (`sha256d`, `scrypt`)."""
+        return self.sha256d_percent if pow_name == "sha256d" else self.scrypt_percent
+
+
 class SharesSettings(Settings, frozen=True, kw_only=True):
     """The share processor."""
 
@@ -71,6 +89,7 @@ class SharesSettings(Settings, frozen=True, kw_only=True):
     health: HealthSettings | None = None
     connections: ConnectionsSettings = ConnectionsSettings(most=12)
     """The pools' booking and sealing, a few side by side, and answers beside them."""
+    checks: ChecksSettings = ChecksSettings()
     intake: IntakeSettings | None = None
     """None: all regions write the hub's log themselves."""
 

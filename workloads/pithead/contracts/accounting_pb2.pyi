@@ -32,6 +32,8 @@ class _DecisionEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Decision.Val
     """its shares earn from now on"""
     DECISION_SEGMENT_WRONG: _Decision.ValueType  # 3
     """its shares never earn"""
+    DECISION_CHECKS_SEEN: _Decision.ValueType  # 4
+    """failed checks of a producer are listed no more"""
 
 class Decision(_Decision, metaclass=_DecisionEnumTypeWrapper): ...
 
@@ -42,6 +44,8 @@ DECISION_SEGMENT_RIGHT: Decision.ValueType  # 2
 """its shares earn from now on"""
 DECISION_SEGMENT_WRONG: Decision.ValueType  # 3
 """its shares never earn"""
+DECISION_CHECKS_SEEN: Decision.ValueType  # 4
+"""failed checks of a producer are listed no more"""
 Global___Decision: _TypeAlias = Decision  # noqa: Y015
 
 @_typing.final
@@ -144,6 +148,267 @@ class ChainBlock(_message.Message):
     def WhichOneof(self, oneof_group: _WhichOneofArgType__fees) -> _WhichOneofReturnType__fees | None: ...
 
 Global___ChainBlock: _TypeAlias = ChainBlock  # noqa: Y015
+
+@_typing.final
+class ChecksRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    POOL_FIELD_NUMBER: _builtins.int
+    pool: _builtins.str
+    def __init__(
+        self,
+        *,
+        pool: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["pool", b"pool"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ChecksRequest: _TypeAlias = ChecksRequest  # noqa: Y015
+
+@_typing.final
+class ChecksReply(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PRODUCERS_FIELD_NUMBER: _builtins.int
+    FAILURES_FIELD_NUMBER: _builtins.int
+    DOUBTED_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def producers(self) -> _containers.RepeatedCompositeFieldContainer[Global___CheckedProducer]:
+        """those with failures first, at most 1000"""
+
+    @_builtins.property
+    def failures(self) -> _containers.RepeatedCompositeFieldContainer[Global___CheckFailure]:
+        """that nobody has seen, newest first, at most 1000"""
+
+    @_builtins.property
+    def doubted(self) -> _containers.RepeatedCompositeFieldContainer[Global___DoubtedValue]:
+        """newest first, at most 100"""
+
+    def __init__(
+        self,
+        *,
+        producers: _abc.Iterable[Global___CheckedProducer] | None = ...,
+        failures: _abc.Iterable[Global___CheckFailure] | None = ...,
+        doubted: _abc.Iterable[Global___DoubtedValue] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["doubted", b"doubted", "failures", b"failures", "producers", b"producers"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ChecksReply: _TypeAlias = ChecksReply  # noqa: Y015
+
+@_typing.final
+class CheckedProducer(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PRODUCER_FIELD_NUMBER: _builtins.int
+    REGION_FIELD_NUMBER: _builtins.int
+    BATCHES_FIELD_NUMBER: _builtins.int
+    CHECKED_FIELD_NUMBER: _builtins.int
+    FAILED_FIELD_NUMBER: _builtins.int
+    OPEN_FIELD_NUMBER: _builtins.int
+    producer: _builtins.bytes
+    region: _builtins.str
+    batches: _builtins.int
+    """with shares"""
+    checked: _builtins.int
+    """whose sample was checked"""
+    failed: _builtins.int
+    open: _builtins.bool
+    """it may still write"""
+    def __init__(
+        self,
+        *,
+        producer: _builtins.bytes = ...,
+        region: _builtins.str = ...,
+        batches: _builtins.int = ...,
+        checked: _builtins.int = ...,
+        failed: _builtins.int = ...,
+        open: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["batches", b"batches", "checked", b"checked", "failed", b"failed", "open", b"open", "producer", b"producer", "region", b"region"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CheckedProducer: _TypeAlias = CheckedProducer  # noqa: Y015
+
+@_typing.final
+class CheckFailure(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PRODUCER_FIELD_NUMBER: _builtins.int
+    SEQUENCE_FIELD_NUMBER: _builtins.int
+    REGION_FIELD_NUMBER: _builtins.int
+    SHARE_FIELD_NUMBER: _builtins.int
+    FAULT_FIELD_NUMBER: _builtins.int
+    DETAIL_FIELD_NUMBER: _builtins.int
+    HEADER_FIELD_NUMBER: _builtins.int
+    AT_MS_FIELD_NUMBER: _builtins.int
+    producer: _builtins.bytes
+    sequence: _builtins.int
+    region: _builtins.str
+    share: _builtins.int
+    """index of the share that was due"""
+    fault: _builtins.str
+    detail: _builtins.str
+    header: _builtins.bytes
+    """what was shown"""
+    at_ms: _builtins.int
+    def __init__(
+        self,
+        *,
+        producer: _builtins.bytes = ...,
+        sequence: _builtins.int = ...,
+        region: _builtins.str = ...,
+        share: _builtins.int = ...,
+        fault: _builtins.str = ...,
+        detail: _builtins.str = ...,
+        header: _builtins.bytes = ...,
+        at_ms: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["at_ms", b"at_ms", "detail", b"detail", "fault", b"fault", "header", b"header", "producer", b"producer", "region", b"region", "sequence", b"sequence", "share", b"share"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CheckFailure: _TypeAlias = CheckFailure  # noqa: Y015
+
+@_typing.final
+class DoubtedValue(_message.Message):
+    """A segment whose claimed block value cannot be, or hardly. It earns all the same."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SEGMENT_FIELD_NUMBER: _builtins.int
+    HEIGHT_FIELD_NUMBER: _builtins.int
+    VALUE_FIELD_NUMBER: _builtins.int
+    DOUBT_FIELD_NUMBER: _builtins.int
+    segment: _builtins.int
+    height: _builtins.int
+    value: _builtins.int
+    """base units"""
+    doubt: _builtins.str
+    def __init__(
+        self,
+        *,
+        segment: _builtins.int = ...,
+        height: _builtins.int = ...,
+        value: _builtins.int = ...,
+        doubt: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["doubt", b"doubt", "height", b"height", "segment", b"segment", "value", b"value"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DoubtedValue: _TypeAlias = DoubtedValue  # noqa: Y015
+
+@_typing.final
+class WithholdingRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    POOL_FIELD_NUMBER: _builtins.int
+    FROM_HEIGHT_FIELD_NUMBER: _builtins.int
+    pool: _builtins.str
+    from_height: _builtins.int
+    """shares of segments of this height and above; 0: all"""
+    def __init__(
+        self,
+        *,
+        pool: _builtins.str = ...,
+        from_height: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["from_height", b"from_height", "pool", b"pool"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___WithholdingRequest: _TypeAlias = WithholdingRequest  # noqa: Y015
+
+@_typing.final
+class WithholdingReply(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FROM_HEIGHT_FIELD_NUMBER: _builtins.int
+    ACCOUNTS_FIELD_NUMBER: _builtins.int
+    ROWS_FIELD_NUMBER: _builtins.int
+    from_height: _builtins.int
+    """solved shares are counted from here on"""
+    accounts: _builtins.int
+    """with work"""
+    @_builtins.property
+    def rows(self) -> _containers.RepeatedCompositeFieldContainer[Global___WithholdingRow]:
+        """the least likely first, at most 1000"""
+
+    def __init__(
+        self,
+        *,
+        from_height: _builtins.int = ...,
+        accounts: _builtins.int = ...,
+        rows: _abc.Iterable[Global___WithholdingRow] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["accounts", b"accounts", "from_height", b"from_height", "rows", b"rows"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___WithholdingReply: _TypeAlias = WithholdingReply  # noqa: Y015
+
+@_typing.final
+class WithholdingRow(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ACCOUNT_FIELD_NUMBER: _builtins.int
+    LOGIN_FIELD_NUMBER: _builtins.int
+    SHARES_FIELD_NUMBER: _builtins.int
+    WEIGHT_FIELD_NUMBER: _builtins.int
+    FOUND_FIELD_NUMBER: _builtins.int
+    EXPECTED_FIELD_NUMBER: _builtins.int
+    PROBABILITY_FIELD_NUMBER: _builtins.int
+    ADJUSTED_FIELD_NUMBER: _builtins.int
+    account: _builtins.int
+    login: _builtins.str
+    shares: _builtins.int
+    weight: _builtins.str
+    """decimal"""
+    found: _builtins.int
+    """credited shares that solved a block"""
+    expected: _builtins.float
+    """blocks"""
+    probability: _builtins.float
+    """of finding so few or fewer, if honest"""
+    adjusted: _builtins.float
+    """that any of all accounts looks so by bad luck: at most this"""
+    def __init__(
+        self,
+        *,
+        account: _builtins.int = ...,
+        login: _builtins.str = ...,
+        shares: _builtins.int = ...,
+        weight: _builtins.str = ...,
+        found: _builtins.int = ...,
+        expected: _builtins.float = ...,
+        probability: _builtins.float = ...,
+        adjusted: _builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account", b"account", "adjusted", b"adjusted", "expected", b"expected", "found", b"found", "login", b"login", "probability", b"probability", "shares", b"shares", "weight", b"weight"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___WithholdingRow: _TypeAlias = WithholdingRow  # noqa: Y015
 
 @_typing.final
 class WaitingRequest(_message.Message):
@@ -301,7 +566,7 @@ class DecideRequest(_message.Message):
     REASON_FIELD_NUMBER: _builtins.int
     decision: Global___Decision.ValueType
     producer: _builtins.bytes
-    """to be closed"""
+    """to be closed, or whose failed checks are seen"""
     segment: _builtins.int
     """to be decided"""
     who: _builtins.str

@@ -79,6 +79,16 @@ class AccountingStub:
                 request_serializer=pithead_dot_contracts_dot_accounting__pb2.ReachRequest.SerializeToString,
                 response_deserializer=pithead_dot_contracts_dot_accounting__pb2.ReachReply.FromString,
                 _registered_method=True)
+        self.Checks = channel.unary_unary(
+                '/pithead.shares.v1.Accounting/Checks',
+                request_serializer=pithead_dot_contracts_dot_accounting__pb2.ChecksRequest.SerializeToString,
+                response_deserializer=pithead_dot_contracts_dot_accounting__pb2.ChecksReply.FromString,
+                _registered_method=True)
+        self.Withholding = channel.unary_unary(
+                '/pithead.shares.v1.Accounting/Withholding',
+                request_serializer=pithead_dot_contracts_dot_accounting__pb2.WithholdingRequest.SerializeToString,
+                response_deserializer=pithead_dot_contracts_dot_accounting__pb2.WithholdingReply.FromString,
+                _registered_method=True)
         self.Decide = channel.unary_unary(
                 '/pithead.shares.v1.Accounting/Decide',
                 request_serializer=pithead_dot_contracts_dot_accounting__pb2.DecideRequest.SerializeToString,
@@ -155,6 +165,20 @@ class AccountingServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def Checks(self, request, context):
+        """What came of checking samples of shares again.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Withholding(self, request, context):
+        """Blocks that accounts found against those that their work makes expect.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def Decide(self, request, context):
         """Carries out one decision and records who made it and why.
         FAILED_PRECONDITION: there is nothing of the kind to decide.
@@ -217,6 +241,16 @@ def add_AccountingServicer_to_server(servicer, server):
                     servicer.Reach,
                     request_deserializer=pithead_dot_contracts_dot_accounting__pb2.ReachRequest.FromString,
                     response_serializer=pithead_dot_contracts_dot_accounting__pb2.ReachReply.SerializeToString,
+            ),
+            'Checks': grpc.unary_unary_rpc_method_handler(
+                    servicer.Checks,
+                    request_deserializer=pithead_dot_contracts_dot_accounting__pb2.ChecksRequest.FromString,
+                    response_serializer=pithead_dot_contracts_dot_accounting__pb2.ChecksReply.SerializeToString,
+            ),
+            'Withholding': grpc.unary_unary_rpc_method_handler(
+                    servicer.Withholding,
+                    request_deserializer=pithead_dot_contracts_dot_accounting__pb2.WithholdingRequest.FromString,
+                    response_serializer=pithead_dot_contracts_dot_accounting__pb2.WithholdingReply.SerializeToString,
             ),
             'Decide': grpc.unary_unary_rpc_method_handler(
                     servicer.Decide,
@@ -472,6 +506,60 @@ class Accounting:
             '/pithead.shares.v1.Accounting/Reach',
             pithead_dot_contracts_dot_accounting__pb2.ReachRequest.SerializeToString,
             pithead_dot_contracts_dot_accounting__pb2.ReachReply.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Checks(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/pithead.shares.v1.Accounting/Checks',
+            pithead_dot_contracts_dot_accounting__pb2.ChecksRequest.SerializeToString,
+            pithead_dot_contracts_dot_accounting__pb2.ChecksReply.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Withholding(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/pithead.shares.v1.Accounting/Withholding',
+            pithead_dot_contracts_dot_accounting__pb2.WithholdingRequest.SerializeToString,
+            pithead_dot_contracts_dot_accounting__pb2.WithholdingReply.FromString,
             options,
             channel_credentials,
             insecure,

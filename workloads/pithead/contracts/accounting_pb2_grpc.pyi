@@ -47,6 +47,10 @@ class AccountingStub:
     """What the hub's nodes say of the main chain, at most 2016 heights."""
     Reach: _grpc.UnaryUnaryMultiCallable[_accounting_pb2.ReachRequest, _accounting_pb2.ReachReply]
     """Says how far back windows can still reach: minutes of what lies before are merged."""
+    Checks: _grpc.UnaryUnaryMultiCallable[_accounting_pb2.ChecksRequest, _accounting_pb2.ChecksReply]
+    """What came of checking samples of shares again."""
+    Withholding: _grpc.UnaryUnaryMultiCallable[_accounting_pb2.WithholdingRequest, _accounting_pb2.WithholdingReply]
+    """Blocks that accounts found against those that their work makes expect."""
     Decide: _grpc.UnaryUnaryMultiCallable[_accounting_pb2.DecideRequest, _accounting_pb2.DecideReply]
     """Carries out one decision and records who made it and why.
     FAILED_PRECONDITION: there is nothing of the kind to decide.
@@ -73,6 +77,10 @@ class AccountingAsyncStub(AccountingStub):
     """What the hub's nodes say of the main chain, at most 2016 heights."""
     Reach: _aio.UnaryUnaryMultiCallable[_accounting_pb2.ReachRequest, _accounting_pb2.ReachReply]  # type: ignore[assignment]
     """Says how far back windows can still reach: minutes of what lies before are merged."""
+    Checks: _aio.UnaryUnaryMultiCallable[_accounting_pb2.ChecksRequest, _accounting_pb2.ChecksReply]  # type: ignore[assignment]
+    """What came of checking samples of shares again."""
+    Withholding: _aio.UnaryUnaryMultiCallable[_accounting_pb2.WithholdingRequest, _accounting_pb2.WithholdingReply]  # type: ignore[assignment]
+    """Blocks that accounts found against those that their work makes expect."""
     Decide: _aio.UnaryUnaryMultiCallable[_accounting_pb2.DecideRequest, _accounting_pb2.DecideReply]  # type: ignore[assignment]
     """Carries out one decision and records who made it and why.
     FAILED_PRECONDITION: there is nothing of the kind to decide.
@@ -150,6 +158,22 @@ class AccountingServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_accounting_pb2.ReachReply, _abc.Awaitable[_accounting_pb2.ReachReply]]:
         """Says how far back windows can still reach: minutes of what lies before are merged."""
+
+    @_abc_1.abstractmethod
+    def Checks(
+        self,
+        request: _accounting_pb2.ChecksRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_accounting_pb2.ChecksReply, _abc.Awaitable[_accounting_pb2.ChecksReply]]:
+        """What came of checking samples of shares again."""
+
+    @_abc_1.abstractmethod
+    def Withholding(
+        self,
+        request: _accounting_pb2.WithholdingRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_accounting_pb2.WithholdingReply, _abc.Awaitable[_accounting_pb2.WithholdingReply]]:
+        """Blocks that accounts found against those that their work makes expect."""
 
     @_abc_1.abstractmethod
     def Decide(

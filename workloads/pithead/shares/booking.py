@@ -15,6 +15,7 @@ from pithead.log.topics import shares_topic
 from pithead.shares import decisions, schema
 from pithead.shares.admit import Admission, admit
 from pithead.shares.books import AccountBook, SegmentBook
+from pithead.shares.finds import add_finds
 from pithead.shares.fold import CellColumns, Context, Fold, Ints
 from pithead.shares.intake import read_producers, write_producers
 from pithead.shares.locks import lock_producers
@@ -99,6 +100,7 @@ class Booking:
         self._fresh = {entry.producer for entry in taken}
         sealed_height = await self._sealed_height(connection, taken)
         sums = await self._write_cells(connection, taken, sealed_height, now_ms)
+        await self._write_finds(connection, taken, now_ms)
         await self._write_counters(connection, taken, sums)
         await self._write_sessions(connection, taken)
         return Booked(admission, sums)
@@ -191,6 +193,22 @@ class Booking:
                 for entry in shared
             ]
         )
+
+    async def _write_finds(
+        self, connection: AsyncConnection, taken: Sequence[Entry], now_ms: int
+    ) -> None:
+        """Count shares that solved a block; they are rare, and cells gave ids to all they name."""
+        solved = [(entry.values[find.segment], find) for entry in taken for find in entry.finds]
+        if not solved:
+            return
+        segments = await self._segments.resolve(
+            connection, {find.segment: value for value, find in solved}, now_ms
+        )
+        accounts = await self._accounts.resolve(
+            connection, {find.account for _, find in solved}, create=True
+        )
+        finds = Counter((segments[find.segment], accounts[find.account]) for _, find in solved)
+        await add_finds(connection, self._pool.id, finds)
 
     async def _write_counters(
         self, connection: AsyncConnection, taken: Sequence[Entry], sums: CellColumns

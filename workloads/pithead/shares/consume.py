@@ -17,6 +17,7 @@ from pithead.log.share_log import LogReader
 from pithead.log.topics import shares_topic
 from pithead.shares import decisions, metrics
 from pithead.shares.booking import Booked, Booking
+from pithead.shares.checker import Checker
 from pithead.shares.gather import Gatherer
 from pithead.shares.intake import (
     Place,
@@ -47,8 +48,15 @@ class Consumer:
     """Reads all partitions of one pool's shares."""
 
     def __init__(
-        self, engine: AsyncEngine, reader: LogReader, pool: Pool, now_ms: Callable[[], int]
+        self,
+        engine: AsyncEngine,
+        reader: LogReader,
+        pool: Pool,
+        now_ms: Callable[[], int],
+        checker: Checker | None = None,
     ) -> None:
+        """`checker` is handed the share that is due of each batch that was booked."""
+        self._checker = checker
         self._engine = engine
         self._reader = reader
         self._pool = pool
@@ -94,6 +102,8 @@ class Consumer:
         self._booking.keep()
         self._report(booked)
         taken = booked.admission.taken
+        if self._checker is not None:
+            self._checker.offer(entry.due for entry in taken if entry.due is not None)
         return Polled(len(reads), len(taken), sum(map(len, taken)))
 
     async def _current_positions(self) -> dict[str, int]:

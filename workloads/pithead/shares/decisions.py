@@ -102,6 +102,33 @@ async def decide_segment(
         )
 
 
+async def see_checks(
+    engine: AsyncEngine, producer: bytes, *, who: str, reason: str, now_ms: int
+) -> int:
+    """Note that a person has judged a producer's failed checks; return how many.
+
+    Nothing else changes: no share was credited or refused by a check.
+    """
+    table = schema.check_failures
+    async with transaction(engine) as connection:
+        result = await connection.execute(
+            update(table)
+            .where(table.c.producer == producer, table.c.seen.is_(False))
+            .values(seen=True)
+        )
+        if not result.rowcount:
+            raise DecisionRefused(f"producer {producer.hex()} has no failed check to be seen")
+        await record(
+            connection,
+            who=who,
+            action="checks are seen",
+            subject=producer.hex(),
+            reason=reason,
+            now_ms=now_ms,
+        )
+    return int(result.rowcount)
+
+
 async def _move_sealed_cells(
     connection: AsyncConnection, pool: int, segment: int, sealed_height: int, now_ms: int
 ) -> None:

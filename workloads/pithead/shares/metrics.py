@@ -57,3 +57,17 @@ LOG_TRIMMED = Counter(
     "Times that the log let go what all its readers are past, by topic",
     ["topic"],
 )
+CHECKED = Counter(
+    "pithead_accounting_checks_total", "Samples of shares that were checked", ["pool", "region"]
+)
+CHECKS_FAILED = Counter(
+    "pithead_accounting_checks_failed_total",
+    "Samples that do not show what the share claims",
+    ["pool", "region", "fault"],
+)
+CHECKS_DROPPED = Counter(
+    "pithead_accounting_checks_dropped_total", "Samples for which there was no room", ["pool"]
+)
+CHECKS_WAITING = Gauge(
+    "pithead_accounting_checks_waiting", "Samples that wait to be checked", ["pool"]
+)

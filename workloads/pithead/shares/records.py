@@ -15,6 +15,7 @@ from pithead.contracts.share_log_pb2 import Segment
 from pithead.log.codec import SLOT_MAX, BatchError
 from pithead.log.columns import Columns, decode_columns
 from pithead.log.share_log import LogRecord
+from pithead.shares.checks import Share, share_due
 from pithead.shares.fold import BATCH_WEIGHT_MAX, Ints, batch_weight
 from pithead.shares.states import INT63_MAX
 
@@ -64,6 +65,13 @@ class Reject(NamedTuple):
     shares: int
 
 
+class Find(NamedTuple):
+    """A credited share that solved a block."""
+
+    segment: SegmentKey
+    account: str
+
+
 class Session(NamedTuple):
     """Who a connection is."""
 
@@ -93,6 +101,9 @@ class Entry:
     """Block value of each segment that has shares."""
     rejects: Sequence[Reject]
     sessions: Sequence[Session]
+    finds: Sequence[Find]
+    due: Share | None
+    """The share whose header is to be checked; None when there is none."""
     slots: frozenset[int]
     """Of all its logins."""
     places: Sequence[Place]
@@ -163,6 +174,8 @@ def entry_of(
             )
             for session in batch.sessions
         ],
+        finds=_finds(columns),
+        due=share_due(columns),
         slots=slots,
         places=places,
         unknown=unknown,
@@ -171,6 +184,19 @@ def entry_of(
         minute=columns.minute,
         weight=columns.weight,
     )
+
+
+def _finds(columns: Columns) -> list[Find]:
+    if not columns.flags.any():
+        return []
+    segments = columns.batch.segments
+    return [
+        Find(
+            segment_key(segments[int(columns.segment[index])]),
+            columns.accounts[int(columns.login[index])],
+        )
+        for index in np.flatnonzero(columns.solved).tolist()
+    ]
 
 
 def _placed(

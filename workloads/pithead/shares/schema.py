@@ -24,7 +24,7 @@ from sqlalchemy import (
 from pithead.shares.states import INT63_MAX
 from pithead.store import BigId, Hash32, JsonText, WideInt, make_metadata
 
-REVISION = "0005"
+REVISION = "0006"
 """Newest migration: what the database must be of."""
 
 METADATA = make_metadata()
@@ -37,6 +37,7 @@ pools = Table(
     Column("coin", Text, nullable=False),
     Column("first_height", BigInteger, nullable=True),
     Column("sealed_height", BigInteger, nullable=True),
+    Column("finds_from", BigInteger, nullable=True),
     UniqueConstraint("pool"),
 )
 """`first_height` is where sealing starts; both are empty before the first batch that has one."""
@@ -269,6 +270,48 @@ compactions = Table(
 )
 """Cells that count at `height` or below may be merged over minutes: windows there are read out of
 the archive. At `height` itself those of accounts up to `account` are."""
+
+finds = Table(
+    "finds",
+    METADATA,
+    Column("pool", BigInteger, nullable=False),
+    Column("segment", BigInteger, nullable=False),
+    Column("account", BigInteger, nullable=False),
+    Column("solved", BigInteger, nullable=False),
+    PrimaryKeyConstraint("pool", "segment", "account"),
+)
+"""Credited shares that solved a block. A pool's are complete from its `finds_from` on."""
+
+checks = Table(
+    "checks",
+    METADATA,
+    Column("pool", BigInteger, nullable=False),
+    Column("producer", LargeBinary(16), nullable=False),
+    Column("region", Text, nullable=False),
+    Column("batches", BigInteger, nullable=False),
+    Column("checked", BigInteger, nullable=False),
+    Column("failed", BigInteger, nullable=False),
+    PrimaryKeyConstraint("pool", "producer"),
+)
+"""Batches with shares, those whose sample was checked, and those that failed."""
+
+check_failures = Table(
+    "check_failures",
+    METADATA,
+    Column("id", BigId, primary_key=True),
+    Column("pool", BigInteger, nullable=False),
+    Column("producer", LargeBinary(16), nullable=False),
+    Column("sequence", BigInteger, nullable=False),
+    Column("region", Text, nullable=False),
+    Column("share", BigInteger, nullable=False),
+    Column("fault", Text, nullable=False),
+    Column("detail", Text, nullable=False),
+    Column("header", LargeBinary, nullable=False),
+    Column("at_ms", BigInteger, nullable=False),
+    Column("seen", Boolean, nullable=False),
+    Index(None, "pool", "producer"),
+)
+"""Failures with what was shown, a bounded number of each producer; `seen` by a decision."""
 
 set_aside = Table(
     "set_aside",

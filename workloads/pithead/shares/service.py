@@ -27,6 +27,7 @@ from pithead.shares.archive.archiver import Archiver
 from pithead.shares.archive.compactor import Compactor
 from pithead.shares.archive.floor import archive_floor
 from pithead.shares.chain import HubChain
+from pithead.shares.checker import Checker
 from pithead.shares.confirm import Confirmer
 from pithead.shares.consume import Consumer
 from pithead.shares.follow import ChainFollower, Contradicted
@@ -54,6 +55,9 @@ TRIM_IDLE_S = 10.0
 """Between looks at what the log may let go."""
 COMPACT_IDLE_S = 10.0
 """Nobody waits for it; a look reads the weights of as many heights as a window has."""
+
+CHECK_IDLE_S = 0.5
+"""Between looks for samples when there were none: what is found concerns people."""
 
 TRANSIENT = (DBAPIError, OSError, LogError, NodeError, PositionMoved, StoreUnreachable)
 """What a neighbour can do to a loop; anything else is a slip of ours and ends the process."""
@@ -120,7 +124,10 @@ async def _serve(
             coin = coins[pool_settings.coin]
             reader = log.reader(shares_topic(pool.name))
             stack.push_async_callback(reader.close)
-            consumer = Consumer(engine, reader, pool, _now_ms)
+            percent = settings.checks.percent(pool.params.pow)
+            checker = Checker(engine, pool, percent, _now_ms)
+            loops.append(_check(checker, pool.name, standing, stop))
+            consumer = Consumer(engine, reader, pool, _now_ms, checker)
             loops.append(_consume(consumer, pool.name, standing, stop))
             sealer = Sealer(engine, reader, pool, _now_ms, _relayed(settings, pool.name))
             loops.append(_seal(sealer, pool.name, chains[coin.name], coin, standing, stop))
@@ -245,6 +252,21 @@ async def _confirm(
         delay_s = coin.poll_interval_ms / 1000
         try:
             await until_stopped(stop, confirmer.step())
+            trouble.worked()
+        except TRANSIENT as error:
+            delay_s = trouble.failed(error)
+        await pause(stop, delay_s)
+
+
+async def _check(checker: Checker, pool: str, standing: Standing, stop: asyncio.Event) -> None:
+    name = f"checks of {pool}"
+    trouble = Trouble(name)
+    while not stop.is_set():
+        standing.turned(name)
+        delay_s = CHECK_IDLE_S
+        try:
+            if await checker.step():
+                delay_s = 0
             trouble.worked()
         except TRANSIENT as error:
             delay_s = trouble.failed(error)

@@ -8,7 +8,6 @@ UNAVAILABLE: the database cannot be asked now; ask again.
 
 import logging
 from collections.abc import AsyncIterator, Callable, Mapping
-from typing import NoReturn, TypeVar
 
 import grpc
 import grpc.aio
@@ -18,14 +17,19 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from pithead.coins.address import AddressError, script_of_address
 from pithead.coins.params import ChainParams
-from pithead.contracts import accounting_pb2, accounting_pb2_grpc, share_log_pb2
+from pithead.contracts import accounting_pb2, share_log_pb2
 from pithead.shares import schema
+from pithead.shares.answering import away
 from pithead.shares.archive.compactor import write_bounds
 from pithead.shares.archive.rows import ArchiveDamaged
 from pithead.shares.booking import CREDITED
 from pithead.shares.books import CHUNK, AccountBook
-from pithead.shares.chain_query import read_chain_facts
-from pithead.shares.decisions import DecisionRefused, close_producer, decide_segment
+from pithead.shares.decisions import (
+    DecisionRefused,
+    close_producer,
+    decide_segment,
+    see_checks,
+)
 from pithead.shares.query import (
     NotArchived,
     UnknownName,
@@ -38,6 +42,7 @@ from pithead.shares.query import (
     read_waiting,
     read_window,
 )
+from pithead.shares.reports import ReportAnswers
 from pithead.shares.states import INT63_MAX
 from pithead.store import reading, transaction
 
@@ -51,11 +56,8 @@ WEIGHT_DIGITS_MAX = 90
 
 LINE_CHARS_MAX = 300
 
-RequestT = TypeVar("RequestT")
-ReplyT = TypeVar("ReplyT")
 
-
-class AccountingServicer(accounting_pb2_grpc.AccountingServicer):
+class AccountingServicer(ReportAnswers):
     """Answers from one database; `coins` are the chains by key (`litecoin/regtest`)."""
 
     def __init__(
@@ -64,8 +66,7 @@ class AccountingServicer(accounting_pb2_grpc.AccountingServicer):
         coins: Mapping[str, ChainParams],
         now_ms: Callable[[], int],
     ) -> None:
-        self._engine = engine
-        self._coins = coins
+        super().__init__(engine, coins)
         self._now_ms = now_ms
 
     async def Window(  # noqa: N802 - the contract's name
@@ -88,7 +89,7 @@ class AccountingServicer(accounting_pb2_grpc.AccountingServicer):
         except ValueError as error:
             await context.abort(grpc.StatusCode.INVALID_ARGUMENT, str(error))
         except DBAPIError as error:
-            await _away(context, error)
+            await away(context, error)
         for part in window_parts(answer):
             yield part
 
@@ -104,7 +105,7 @@ class AccountingServicer(accounting_pb2_grpc.AccountingServicer):
         except UnknownName as error:
             await context.abort(grpc.StatusCode.NOT_FOUND, str(error))
         except DBAPIError as error:
-            await _away(context, error)
+            await away(context, error)
         return accounting_pb2.SealsReply(
             any=state.sealed_height is not None,
             sealed_height=max(state.sealed_height or 0, 0),
@@ -125,7 +126,7 @@ class AccountingServicer(accounting_pb2_grpc.AccountingServicer):
         except UnknownName as error:
             await context.abort(grpc.StatusCode.NOT_FOUND, str(error))
         except DBAPIError as error:
-            await _away(context, error)
+            await away(context, error)
         if row is None:
             return accounting_pb2.NewestReply(any=False)
         return accounting_pb2.NewestReply(
@@ -144,7 +145,7 @@ class AccountingServicer(accounting_pb2_grpc.AccountingServicer):
             async with reading(self._engine) as connection:
                 row = await read_session(connection, request.producer, request.extranonce1)
         except DBAPIError as error:
-            await _away(context, error)
+            await away(context, error)
         if row is None:
             return accounting_pb2.FindSessionReply(found=False)
         return accounting_pb2.FindSessionReply(
@@ -176,7 +177,7 @@ class AccountingServicer(accounting_pb2_grpc.AccountingServicer):
                             id=row.id, coin=row.coin, login=row.login, script=row.script
                         )
         except DBAPIError as error:
-            await _away(context, error)
+            await away(context, error)
         return reply
 
     async def EnsureAccount(  # noqa: N802 - the contract's name
@@ -205,7 +206,7 @@ class AccountingServicer(accounting_pb2_grpc.AccountingServicer):
                 query = select(table).where(table.c.id == ids[request.login])
                 row = (await connection.execute(query)).one()
         except DBAPIError as error:
-            await _away(context, error)
+            await away(context, error)
         return accounting_pb2.Account(id=row.id, coin=row.coin, login=row.login, script=row.script)
 
     async def Counters(  # noqa: N802 - the contract's name
@@ -222,7 +223,7 @@ class AccountingServicer(accounting_pb2_grpc.AccountingServicer):
         except UnknownName as error:
             await context.abort(grpc.StatusCode.NOT_FOUND, str(error))
         except DBAPIError as error:
-            await _away(context, error)
+            await away(context, error)
         known = (
             share_log_pb2.REJECT_STALE,
             share_log_pb2.REJECT_DUPLICATE,
@@ -262,7 +263,7 @@ class AccountingServicer(accounting_pb2_grpc.AccountingServicer):
         except UnknownName as error:
             await context.abort(grpc.StatusCode.NOT_FOUND, str(error))
         except DBAPIError as error:
-            await _away(context, error)
+            await away(context, error)
         return accounting_pb2.WaitingReply(
             producers=[
                 accounting_pb2.OpenProducer(
@@ -292,41 +293,6 @@ class AccountingServicer(accounting_pb2_grpc.AccountingServicer):
             ],
         )
 
-    async def ChainFacts(  # noqa: N802 - the contract's name
-        self,
-        request: accounting_pb2.ChainFactsRequest,
-        context: grpc.aio.ServicerContext[
-            accounting_pb2.ChainFactsRequest, accounting_pb2.ChainFactsReply
-        ],
-    ) -> accounting_pb2.ChainFactsReply:
-        """Hash, bits, subsidy, fees and fee index of heights of the main chain."""
-        params = self._coins.get(request.coin)
-        if params is None:
-            await context.abort(grpc.StatusCode.NOT_FOUND, f"no coin {request.coin} here")
-        try:
-            async with reading(self._engine) as connection:
-                facts = await read_chain_facts(
-                    connection, params, request.first_height, request.last_height
-                )
-        except ValueError as error:
-            await context.abort(grpc.StatusCode.INVALID_ARGUMENT, str(error))
-        except DBAPIError as error:
-            await _away(context, error)
-        return accounting_pb2.ChainFactsReply(
-            blocks=[
-                accounting_pb2.ChainBlock(
-                    height=block.height,
-                    hash=block.hash,
-                    bits=block.bits,
-                    subsidy=block.subsidy,
-                    fees=block.fees,
-                    fee_index=block.fee_index,
-                    settled=block.settled,
-                )
-                for block in facts
-            ]
-        )
-
     async def Reach(  # noqa: N802 - the contract's name
         self,
         request: accounting_pb2.ReachRequest,
@@ -342,7 +308,7 @@ class AccountingServicer(accounting_pb2_grpc.AccountingServicer):
         except ValueError as error:
             await context.abort(grpc.StatusCode.INVALID_ARGUMENT, str(error))
         except DBAPIError as error:
-            await _away(context, error)
+            await away(context, error)
         return accounting_pb2.ReachReply()
 
     async def Decide(  # noqa: N802 - the contract's name
@@ -350,7 +316,7 @@ class AccountingServicer(accounting_pb2_grpc.AccountingServicer):
         request: accounting_pb2.DecideRequest,
         context: grpc.aio.ServicerContext[accounting_pb2.DecideRequest, accounting_pb2.DecideReply],
     ) -> accounting_pb2.DecideReply:
-        """Close a producer or decide a disputed segment, with who and why."""
+        """Carry out a decision, with who and why."""
         try:
             who = _line("who", request.who)
             reason = _line("reason", request.reason)
@@ -360,7 +326,7 @@ class AccountingServicer(accounting_pb2_grpc.AccountingServicer):
         except DecisionRefused as refusal:
             await context.abort(grpc.StatusCode.FAILED_PRECONDITION, str(refusal))
         except DBAPIError as error:
-            await _away(context, error)
+            await away(context, error)
         logger.warning("%s decided: %s (%s)", who, outcome, reason)
         return accounting_pb2.DecideReply(outcome=outcome)
 
@@ -370,6 +336,11 @@ class AccountingServicer(accounting_pb2_grpc.AccountingServicer):
                 self._engine, request.producer, who=who, reason=reason, now_ms=self._now_ms()
             )
             return f"seals no longer wait for producer {request.producer.hex()}"
+        if request.decision == accounting_pb2.DECISION_CHECKS_SEEN:
+            count = await see_checks(
+                self._engine, request.producer, who=who, reason=reason, now_ms=self._now_ms()
+            )
+            return f"{count} failed checks of producer {request.producer.hex()} are seen"
         if request.decision not in _RIGHT:
             raise ValueError(f"there is no decision {request.decision}")
         right = _RIGHT[request.decision]
@@ -445,9 +416,3 @@ def _question(request: accounting_pb2.WindowRequest) -> WindowQuestion:
         weight=weight,
         archived=request.archived,
     )
-
-
-async def _away(context: grpc.aio.ServicerContext[RequestT, ReplyT], error: DBAPIError) -> NoReturn:
-    reason = str(error.orig)[:256]
-    logger.error("database: %s", reason)
-    await context.abort(grpc.StatusCode.UNAVAILABLE, f"accounting's database: {reason}")

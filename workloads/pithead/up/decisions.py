@@ -41,7 +41,7 @@ def print_waiting(data: Path, *, as_json: bool) -> int:
             return msgspec.json.format(msgspec.json.encode(documents), indent=2).decode()
         return "\n".join(line for document in documents for line in _lines(document))
 
-    return _run("waiting", data, ask)
+    return ask_shares("waiting", data, ask)
 
 
 def close_producer(data: Path, producer: str, reason: str) -> int:
@@ -50,7 +50,7 @@ def close_producer(data: Path, producer: str, reason: str) -> int:
         identity = bytes.fromhex(producer)
     except ValueError:
         raise click.UsageError(f"{producer!r} is no producer: it has 32 hex digits") from None
-    return _decide(
+    return decide(
         "close",
         data,
         accounting_pb2.DecideRequest(
@@ -61,7 +61,7 @@ def close_producer(data: Path, producer: str, reason: str) -> int:
 
 def decide_segment(data: Path, segment: int, reason: str, *, right: bool) -> int:
     """Decide whether the shares of a disputed segment earn."""
-    return _decide(
+    return decide(
         "decide",
         data,
         accounting_pb2.DecideRequest(
@@ -74,17 +74,20 @@ def decide_segment(data: Path, segment: int, reason: str, *, right: bool) -> int
     )
 
 
-def _decide(command: str, data: Path, request: accounting_pb2.DecideRequest) -> int:
+def decide(command: str, data: Path, request: accounting_pb2.DecideRequest) -> int:
+    """Hand over a decision in the name of who asks."""
     request.who = getpass.getuser()
 
     async def ask(stub: Any, _runtime: Runtime) -> str:
         reply = await stub.Decide(request, timeout=LIMIT_S)
         return str(reply.outcome)
 
-    return _run(command, data, ask)
+    return ask_shares(command, data, ask)
 
 
-def _run(command: str, data: Path, ask: Ask) -> int:
+def ask_shares(command: str, data: Path, ask: Ask) -> int:
+    """Print what `ask` makes of the share processor's answers; return the exit code."""
+
     async def call(runtime: Runtime) -> str:
         async with channel(runtime.shares) as open_channel:
             return await ask(accounting_pb2_grpc.AccountingStub(open_channel), runtime)
