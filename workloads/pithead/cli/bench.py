@@ -1,5 +1,7 @@
 """`pithead bench`: what this machine can do."""
 
+from pathlib import Path
+
 import click
 
 from pithead.cli.options import epilog, output_option
@@ -35,4 +37,38 @@ def accounting(database: str, shares: int, accounts: int, batch: int, output: st
     if shares < batch:
         raise click.UsageError("--shares must be at least one --batch")
     result = run(Load(shares, accounts, batch), database)
+    click.echo(text_of(result, as_json=output == "json"))
+
+
+@bench.command(
+    epilog=epilog(
+        "pithead bench api --shares 1000000 --workers 1000",
+        "pithead bench api --keep /var/tmp/pithead-bench -o json",
+    )
+)
+@click.option("--shares", type=click.IntRange(min=1), default=50_000_000, show_default=True)
+@click.option("--workers", type=click.IntRange(min=1), default=10_000, show_default=True)
+@click.option("--rate", type=click.IntRange(min=1), default=200, show_default=True)
+@click.option(
+    "--seconds", type=click.FloatRange(min=0, min_open=True), default=30.0, show_default=True
+)
+@click.option(
+    "--keep",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Keep the loaded store in this directory; a later run of the same load is quick.",
+)
+@output_option
+def api(
+    shares: int, workers: int, rate: int, seconds: float, keep: Path | None, output: str
+) -> None:
+    """Ask for charts and worker tables over a month of shares in chdb."""
+    from pithead.bench.api import Traffic, run
+    from pithead.bench.chart_load import Load
+    from pithead.bench.result import text_of
+    from pithead.store.columnar import ColumnarMissing
+
+    try:
+        result = run(Load(shares, workers), Traffic(rate, seconds), keep)
+    except ColumnarMissing as error:
+        raise click.ClickException(str(error)) from error
     click.echo(text_of(result, as_json=output == "json"))

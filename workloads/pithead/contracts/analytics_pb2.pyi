@@ -39,7 +39,7 @@ class _SpanEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Span.ValueType],
     SPAN_7D: _Span.ValueType  # 3
     """by 1 hour"""
     SPAN_30D: _Span.ValueType  # 4
-    """by 3 hours"""
+    """by 6 hours"""
 
 class Span(_Span, metaclass=_SpanEnumTypeWrapper): ...
 
@@ -51,7 +51,7 @@ SPAN_24H: Span.ValueType  # 2
 SPAN_7D: Span.ValueType  # 3
 """by 1 hour"""
 SPAN_30D: Span.ValueType  # 4
-"""by 3 hours"""
+"""by 6 hours"""
 Global___Span: _TypeAlias = Span  # noqa: Y015
 
 class _By:

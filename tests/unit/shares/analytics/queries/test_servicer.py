@@ -21,7 +21,7 @@ SPANS = {
     contract.SPAN_1H: (3600, 60, 60),
     contract.SPAN_24H: (DAY_S, 600, 3600),
     contract.SPAN_7D: (7 * DAY_S, 3600, DAY_S),
-    contract.SPAN_30D: (30 * DAY_S, 10_800, DAY_S),
+    contract.SPAN_30D: (30 * DAY_S, 21_600, DAY_S),
 }
 """Length, a chart's step, and the bucket of sums."""
 SLOTS = {0: "pplns", 1: "solo"}
@@ -257,6 +257,28 @@ async def test_pages_of_workers_are_searched_sorted_and_counted(world: World) ->
     assert {one.login for one in by_login.workers} == {address(1)}
 
 
+async def test_a_worker_that_did_nothing_lately_has_an_empty_chart(world: World) -> None:
+    account = world.accounts[1]
+    await world.load([Event(NOW_S - 2 * DAY_S, account, "old")])
+    reply = await world.stub.Hashrate(
+        contract.HashrateRequest(
+            subject=subject(account=account, worker="old"), span=contract.SPAN_1H
+        )
+    )
+    assert sum(reply.series[0].shares) == 0
+
+
+async def test_a_worker_that_is_new_has_its_name_in_the_next_table(world: World) -> None:
+    account = world.accounts[1]
+    await world.load([Event(NOW_S - 60, account, "first")])
+    request = contract.WorkersRequest(subject=subject(account=account))
+    assert [one.name for one in (await world.stub.Workers(request)).workers] == ["first"]
+    await world.load([Event(NOW_S - 30, account, "another")])
+    world.now_s += 90
+    reply = await world.stub.Workers(request)
+    assert [one.name for one in reply.workers] == ["another", "first"]
+
+
 async def test_late_shares_are_shown_in_their_own_bucket(world: World) -> None:
     account = world.accounts[1]
     await world.load([Event(NOW_S - 60, account, "a", weight=5)])
@@ -361,6 +383,22 @@ async def test_what_is_not_there_or_makes_no_sense_is_refused_in_a_sentence(worl
         (chart(subject=subject(worker="a")), wrong, "account"),
         (chart(subject=subject(account=account, worker="b")), missing, "'b'"),
         (chart(subject=subject(account=account, worker="x" * 300)), wrong, "256"),
+        (
+            stub.Totals(
+                contract.TotalsRequest(subject=subject(account=account, worker="b"), span=span)
+            ),
+            missing,
+            "'b'",
+        ),
+        (
+            stub.Breakdown(
+                contract.BreakdownRequest(
+                    subject=subject(account=account, worker="b"), span=span, by=contract.BY_REGION
+                )
+            ),
+            missing,
+            "'b'",
+        ),
         (chart(region="moon"), missing, "eu"),
         (chart(slot=256), wrong, "255"),
         (chart(by=9), wrong, "by"),

@@ -21,7 +21,7 @@ SPANS = [
     pytest.param(HOUR, 60, id="1h"),
     pytest.param(DAY, 144, id="24h"),
     pytest.param(WEEK, 168, id="7d"),
-    pytest.param(MONTH, 240, id="30d"),
+    pytest.param(MONTH, 120, id="30d"),
 ]
 
 

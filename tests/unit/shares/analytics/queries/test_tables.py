@@ -10,11 +10,13 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from pithead.shares.analytics.queries import rates
-from pithead.shares.analytics.queries.tables import Seconds, Sort, WorkerTable, joined, page
+from pithead.shares.analytics.queries.tables import Roster, Seconds, Sort, WorkerTable, joined, page
 
 pytestmark = pytest.mark.gate
 
 NOW_S = 1_800_000_000
+
+Part = tuple[NDArray[np.uint64], NDArray[np.uint64], list[NDArray[np.uint64]]]
 
 
 @dataclass(frozen=True)
@@ -34,36 +36,34 @@ def table_of(workers: list[Made], account: int = 7) -> WorkerTable:
     def column(values: list[int]) -> NDArray[np.uint64]:
         return np.array(values, np.uint64)
 
+    def part(made: list[Made], *columns: Callable[[Made], int]) -> Part:
+        return (
+            column([one.worker for one in made]),
+            column([account] * len(made)),
+            [column([read(one) for one in made]) for read in columns],
+        )
+
     # The store answers in any order, and leaves out who did nothing.
     recent = [one for one in workers[::-1] if one.hour]
     day = [one for one in workers if one.day or one.stale]
-    zeros = column([0] * len(day))
+    ends = part(workers, lambda one: NOW_S - one.seen_ago_s, lambda one: one.best)
+    gone = Made(0, "somebody of last year")
     return joined(
-        ids=column([one.worker for one in workers]),
-        accounts=column([account] * len(workers)),
-        names={(one.worker, account): one.name for one in workers},
-        last_seen_s=column([NOW_S - one.seen_ago_s for one in workers]),
-        best=column([one.best for one in workers]),
-        recent=(
-            column([one.worker for one in recent]),
-            column([account] * len(recent)),
-            [
-                column([1] * len(recent)),
-                column([one.hour for one in recent]),
-                column([one.newest for one in recent]),
-            ],
+        roster=Roster.of(
+            column([one.worker for one in [*workers, gone]]),
+            column([account] * (len(workers) + 1)),
+            [one.name for one in [*workers, gone]],
         ),
-        day=(
-            column([one.worker for one in day]),
-            column([account] * len(day)),
-            [
-                column([one.shares for one in day]),
-                column([one.day for one in day]),
-                column([one.stale for one in day]),
-                zeros,
-                zeros,
-                zeros,
-            ],
+        ends=ends,
+        recent=part(recent, lambda _: 1, lambda one: one.hour, lambda one: one.newest),
+        day=part(
+            day,
+            lambda one: one.shares,
+            lambda one: one.day,
+            lambda one: one.stale,
+            lambda _: 0,
+            lambda _: 0,
+            lambda _: 0,
         ),
         covered=Seconds(600, 3600, 86_400),
         shift=0,
@@ -106,20 +106,17 @@ def test_a_search_takes_part_of_a_name_in_any_case() -> None:
     assert names(table, search="none") == []
 
 
-def test_an_unnamed_worker_is_shown_by_its_id() -> None:
-    table = joined(
-        ids=np.array([255], np.uint64),
-        accounts=np.array([1], np.uint64),
-        names={},
-        last_seen_s=np.zeros(1, np.uint64),
-        best=np.zeros(1, np.uint64),
-        recent=(np.zeros(0, np.uint64), np.zeros(0, np.uint64), [np.zeros(0, np.uint64)] * 3),
-        day=(np.zeros(0, np.uint64), np.zeros(0, np.uint64), [np.zeros(0, np.uint64)] * 6),
-        covered=Seconds(600, 3600, 86_400),
-        shift=0,
-        now_ms=0,
-    )
-    assert table.names == ["00000000000000ff"]
+def test_an_unnamed_worker_is_shown_by_its_id_and_others_keep_their_places() -> None:
+    def column(*values: int) -> NDArray[np.uint64]:
+        return np.array(values, np.uint64)
+
+    roster = Roster.of(column(5, 3), column(1, 1), ["b", "a"])
+    assert roster.rows(column(3, 5, 4, 3), column(1, 1, 1, 2)).tolist() == [0, 1, -1, -1]
+    more = roster.with_unnamed(column(255), column(1))
+    assert more.names == ["00000000000000ff", "a", "b"]
+    assert more.rows(column(255, 3, 5), column(1, 1, 1)).tolist() == [0, 1, 2]
+    empty = Roster.of(column(), column(), [])
+    assert empty.rows(column(1), column(1)).tolist() == [-1]
 
 
 def test_states_are_counted_over_the_search_and_chosen_from_it() -> None:

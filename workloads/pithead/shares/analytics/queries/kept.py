@@ -74,6 +74,12 @@ class Kept(Generic[KeyT, ValueT]):
         # Shielded: whoever else waits for it must not lose it to our caller's deadline.
         return await asyncio.shield(self._start(key, make))
 
+    def forget(self, key: KeyT) -> None:
+        """Make this one anew when it is asked for next."""
+        entry = self._entries.pop(key, None)
+        if entry is not None:
+            self._held -= entry.size
+
     def _start(self, key: KeyT, make: Callable[[], Awaitable[ValueT]]) -> asyncio.Task[ValueT]:
         task = self._making.get(key)
         if task is None:
@@ -89,9 +95,7 @@ class Kept(Generic[KeyT, ValueT]):
         return value
 
     def _keep(self, key: KeyT, entry: _Entry[ValueT]) -> None:
-        old = self._entries.pop(key, None)
-        if old is not None:
-            self._held -= old.size
+        self.forget(key)
         self._entries[key] = entry
         self._held += entry.size
         while self._held > self._keeping.size_max and len(self._entries) > 1:

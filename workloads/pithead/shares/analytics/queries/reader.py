@@ -1,13 +1,16 @@
 """Asks the columnar store: text from `sql`, one turn a question, values out."""
 
-from collections.abc import Sequence
+import asyncio
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
 from pithead.shares.analytics.queries import sql
+from pithead.shares.analytics.queries.kept import Keeping, Kept
 from pithead.shares.analytics.queries.luck import HeightWork
 from pithead.shares.analytics.queries.shaping import Counts, numbers, texts
 from pithead.shares.analytics.queries.spans import (
+    DAY_S,
     HOUR_S,
     MINUTE_S,
     MONTH,
@@ -17,7 +20,7 @@ from pithead.shares.analytics.queries.spans import (
     sums_period,
 )
 from pithead.shares.analytics.queries.sql import Filter, Target
-from pithead.shares.analytics.queries.tables import Seconds, WorkerTable, joined
+from pithead.shares.analytics.queries.tables import Roster, Seconds, WorkerTable, joined
 from pithead.shares.analytics.queries.turns import Turns
 from pithead.store.columnar import Answer, Columnar, Server
 
@@ -34,6 +37,10 @@ NEWEST_S = 10 * MINUTE_S
 DAY_BUCKETS = 24
 
 
+ROSTERS = Keeping(fresh_ms=DAY_S * 1000, stale_ms=DAY_S * 1000, size_max=500_000)
+"""Names of workers, by rows: about 100 MB. Made anew as soon as a worker is not in it."""
+
+
 class TooManyWorkers(Exception):
     """Raised when a worker table would be larger than its bound."""
 
@@ -44,9 +51,10 @@ class TooManyWorkers(Exception):
 class Reader:
     """The questions, over one store."""
 
-    def __init__(self, store: Columnar, turns: Turns) -> None:
+    def __init__(self, store: Columnar, turns: Turns, now_ms: Callable[[], int]) -> None:
         self._store = store
         self._turns = turns
+        self._rosters: Kept[Target, Roster] = Kept(ROSTERS, now_ms, lambda roster: roster.size)
 
     @property
     def _server(self) -> Server:
@@ -95,25 +103,49 @@ class Reader:
         day = Period(Rollup.HOUR, now_s - now_s % HOUR_S - (DAY_BUCKETS - 1) * HOUR_S, now_s)
         month = sums_period(MONTH, now_s)
         server = self._server
-        # One after the other: a table is no more urgent than the charts beside it.
-        ends = await self._ask(sql.worker_ends(server, target, month, WORKERS_MAX + 1))
+        ends, recent, sums = await asyncio.gather(
+            self._ask(sql.worker_ends(server, target, month, WORKERS_MAX + 1)),
+            self._ask(sql.recent_work(server, target, hour, until_s - NEWEST_S)),
+            self._ask(sql.worker_sums(server, target, day)),
+        )
         if len(ends) > WORKERS_MAX:
             raise TooManyWorkers
-        recent = await self._ask(sql.recent_work(server, target, hour, until_s - NEWEST_S))
-        sums = await self._ask(sql.worker_sums(server, target, day))
-        names = _named(await self._ask(sql.worker_names(target)))
-        return joined(
-            ids=numbers(ends, 0),
-            accounts=numbers(ends, 1),
-            names=names,
-            last_seen_s=numbers(ends, 2),
-            best=numbers(ends, 3),
+        seen = _parts(ends, 2)
+        roster = await self._roster(target, seen[0], seen[1])
+        # Beside the loop: ten thousand rows take some milliseconds, others much more.
+        return await asyncio.to_thread(
+            joined,
+            roster=roster,
+            ends=seen,
             recent=_parts(recent, 3),
             day=_parts(sums, sql.SUM_COLUMNS),
             covered=Seconds(NEWEST_S, HOUR_S, day.seconds),
             shift=shift,
             now_ms=now_ms,
         )
+
+    async def _roster(self, target: Target, workers: Counts, accounts: Counts) -> Roster:
+        """Names that cover these workers, asked for only when somebody is new."""
+
+        async def make() -> Roster:
+            answer = await self._ask(sql.worker_names(target))
+            return await asyncio.to_thread(
+                Roster.of, numbers(answer, 0), numbers(answer, 1), texts(answer, 2)
+            )
+
+        roster = await self._rosters.get(target, make)
+        if (roster.rows(workers, accounts) >= 0).all():
+            return roster
+        self._rosters.forget(target)
+        roster = await self._rosters.get(target, make)
+        unnamed = roster.rows(workers, accounts) < 0
+        if not unnamed.any():
+            return roster
+        return roster.with_unnamed(workers[unnamed], accounts[unnamed])
+
+    async def close(self) -> None:
+        """End what is under way."""
+        await self._rosters.close()
 
     async def _ask(self, text: str) -> Answer:
         return await self._turns.run(lambda: self._store.query(text, limit_s=QUESTION_S))

@@ -42,9 +42,6 @@ TABLES = Keeping(fresh_ms=5_000, stale_ms=60_000, size_max=500_000)
 WINDOWS = Keeping(fresh_ms=10_000, stale_ms=60_000, size_max=1_000_000)
 """Windows, by accounts: cutting one is work for the database that holds the money."""
 NAMES = Keeping(fresh_ms=30_000, stale_ms=600_000, size_max=1_000)
-WORKERS = Keeping(fresh_ms=86_400_000, stale_ms=86_400_000, size_max=100_000)
-"""Workers that were seen: they stay so."""
-
 RequestT = TypeVar("RequestT", bound=Message)
 ReplyT = TypeVar("ReplyT", bound=Message)
 
@@ -55,6 +52,8 @@ class Subject:
 
     pool: Pool
     target: Target
+    worker: str = ""
+    """Name of the target's worker."""
 
     @property
     def shift(self) -> int:
@@ -74,7 +73,7 @@ class AnalyticsServicer(analytics_pb2_grpc.AnalyticsServicer):
         now_ms: Callable[[], int],
     ) -> None:
         self._turns = Turns()
-        self._reader = Reader(store, self._turns)
+        self._reader = Reader(store, self._turns, now_ms)
         self._names = names
         self._neighbours = neighbours
         self._now_ms = now_ms
@@ -84,12 +83,12 @@ class AnalyticsServicer(analytics_pb2_grpc.AnalyticsServicer):
             WINDOWS, now_ms, lambda window: len(window.weights)
         )
         self._titles: Kept[str, Titles] = Kept(NAMES, now_ms)
-        self._known: Kept[Target, bool] = Kept(WORKERS, now_ms)
 
     async def close(self) -> None:
         """End what is under way; the store is the caller's."""
-        for kept in (self._answers, self._tables, self._windows, self._titles, self._known):
+        for kept in (self._answers, self._tables, self._windows, self._titles):
             await kept.close()
+        await self._reader.close()
         await self._turns.close()
 
     async def Hashrate(  # noqa: N802 - the contract's name
@@ -158,6 +157,7 @@ class AnalyticsServicer(analytics_pb2_grpc.AnalyticsServicer):
         only = Filter(region=None if region is None else _region_id(titles, region), slot=slot)
         buckets = chart_buckets(span, self._now_ms() // 1000)
         answer = await self._reader.chart(subject.target, buckets, only, group)
+        await self._check(subject, shaping.numbers(answer, 0))
         return shaping.hashrate_reply(answer, buckets, subject.shift, group, titles)
 
     async def _page(self, request: contract.WorkersRequest) -> contract.WorkersReply:
@@ -184,6 +184,7 @@ class AnalyticsServicer(analytics_pb2_grpc.AnalyticsServicer):
         period = sums_period(asked.span(request.span), self._now_ms() // 1000)
         subject = await self._subject(asked.subject(request.subject))
         answer = await self._reader.sums(subject.target, period, None)
+        await self._check(subject, *(shaping.numbers(answer, column) for column in range(6)))
         return shaping.totals_reply(answer, period, subject.shift)
 
     async def _top(self, request: contract.TopRequest) -> contract.TopReply:
@@ -211,6 +212,7 @@ class AnalyticsServicer(analytics_pb2_grpc.AnalyticsServicer):
         subject = await self._subject(asked.subject(request.subject))
         titles = await self._titles_of(subject.pool)
         answer = await self._reader.sums(subject.target, period, group)
+        await self._check(subject, shaping.numbers(answer, 2))
         return shaping.breakdown_reply(answer, period, subject.shift, group, titles)
 
     async def _rounds(self, request: contract.RoundsRequest) -> contract.RoundsReply:
@@ -268,14 +270,18 @@ class AnalyticsServicer(analytics_pb2_grpc.AnalyticsServicer):
             account = await self._names.account(pool, given.login)
         if given.worker is None or account is None:
             return Subject(pool, Target(pool.id, account))
-        target = Target(pool.id, account, worker_id(pool.name, account, given.worker))
-        await self._known.get(target, lambda: self._check_worker(target, given))
-        return Subject(pool, target)
+        worker = worker_id(pool.name, account, given.worker)
+        return Subject(pool, Target(pool.id, account, worker), given.worker)
 
-    async def _check_worker(self, target: Target, given: Asked) -> bool:
-        if not await self._reader.knows(target):
-            raise NoSuch(f"account {target.account} has no worker {given.worker!r}")
-        return True
+    async def _check(self, subject: Subject, *sums: shaping.Counts) -> None:
+        """NoSuch for a worker of which nothing was found and that nobody has ever seen.
+
+        Asked after the figures: nearly every worker that is asked for has some.
+        """
+        if subject.target.worker is None or any(column.any() for column in sums):
+            return
+        if not await self._reader.knows(subject.target):
+            raise NoSuch(f"account {subject.target.account} has no worker {subject.worker!r}")
 
     async def _titles_of(self, pool: Pool) -> Titles:
         async def make() -> Titles:

@@ -26,12 +26,14 @@ class Rollup(Enum):
 
     MINUTE = "m"
     HOUR = "h"
+    QUARTER_DAY = "q"
+    """Of workers alone."""
     DAY = "d"
 
     @property
     def seconds(self) -> int:
         """Length of a bucket."""
-        return {"m": MINUTE_S, "h": HOUR_S, "d": DAY_S}[self.value]
+        return {"m": MINUTE_S, "h": HOUR_S, "q": 6 * HOUR_S, "d": DAY_S}[self.value]
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +57,7 @@ class Span:
 HOUR = Span(HOUR_S, MINUTE_S, Rollup.MINUTE, Rollup.MINUTE)
 DAY = Span(DAY_S, 10 * MINUTE_S, Rollup.MINUTE, Rollup.HOUR)
 WEEK = Span(7 * DAY_S, HOUR_S, Rollup.HOUR, Rollup.DAY)
-MONTH = Span(30 * DAY_S, 3 * HOUR_S, Rollup.HOUR, Rollup.DAY)
+MONTH = Span(30 * DAY_S, 6 * HOUR_S, Rollup.QUARTER_DAY, Rollup.DAY)
 
 
 @dataclass(frozen=True, slots=True)

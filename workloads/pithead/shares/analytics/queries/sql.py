@@ -150,6 +150,9 @@ def height_work(server: Server, pool: int, above: int) -> str:
 
 
 def _source(server: Server, family: str, rollup: Rollup) -> str:
+    if rollup is Rollup.QUARTER_DAY and family != "worker":
+        # Accounts and pools have few rows an hour, and no rollup of quarters.
+        rollup = Rollup.HOUR
     return table(server, f"{family}_{rollup.value}")
 
 

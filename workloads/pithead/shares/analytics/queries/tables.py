@@ -64,6 +64,64 @@ class Seconds:
 
 
 @dataclass(frozen=True, slots=True)
+class Roster:
+    """Names of workers, in their order. It changes when somebody new comes, which is rare."""
+
+    workers: Counts
+    accounts: Counts
+    names: list[str]
+    searched: list[str]
+    """Names as searches compare them."""
+    _by_id: Rows
+    """Row numbers in the order of workers' ids."""
+    _ids: Counts
+    """The ids in that order."""
+
+    @classmethod
+    def of(cls, workers: Counts, accounts: Counts, names: Sequence[str]) -> "Roster":
+        """Order what the store answered; (worker, account) are different in each row."""
+        searched = [name.casefold() for name in names]
+        keys = zip(searched, names, accounts.tolist(), strict=True)
+        ranked = sorted((key, row) for row, key in enumerate(keys))
+        order = np.array([row for _, row in ranked], dtype=np.intp)
+        by_id = np.argsort(workers[order], kind="stable")
+        return cls(
+            workers=workers[order],
+            accounts=accounts[order],
+            names=[names[row] for row in order],
+            searched=[searched[row] for row in order],
+            _by_id=by_id,
+            _ids=workers[order][by_id],
+        )
+
+    @property
+    def size(self) -> int:
+        """Workers."""
+        return len(self.names)
+
+    def rows(self, workers: Counts, accounts: Counts) -> Rows:
+        """Row numbers of workers; -1 for who is not in it.
+
+        An id is a hash of 64 bits over the account too: of two accounts with one id,
+        which happens once in ten million pools of a million workers, one is not found.
+        """
+        if not self.size:
+            return np.full(len(workers), -1, dtype=np.intp)
+        found = np.minimum(np.searchsorted(self._ids, workers), self.size - 1)
+        rows = self._by_id[found]
+        same = (self.workers[rows] == workers) & (self.accounts[rows] == accounts)
+        return np.where(same, rows, -1)
+
+    def with_unnamed(self, workers: Counts, accounts: Counts) -> "Roster":
+        """The same with workers that have no name, shown by their ids."""
+        return Roster.of(
+            np.concatenate((self.workers, workers)),
+            np.concatenate((self.accounts, accounts)),
+            [*self.names, *(f"{number:016x}" for number in workers.tolist())],
+        )
+
+
+@dataclass(frozen=True, slots=True)
 class WorkerTable:
     """Columns of all workers, in the order of names."""
 
@@ -129,44 +187,36 @@ class Page:
 
 def joined(
     *,
-    ids: Counts,
-    accounts: Counts,
-    names: Mapping[tuple[int, int], str],
-    last_seen_s: Counts,
-    best: Counts,
+    roster: Roster,
+    ends: tuple[Counts, Counts, Sequence[Counts]],
     recent: tuple[Counts, Counts, Sequence[Counts]],
     day: tuple[Counts, Counts, Sequence[Counts]],
     covered: Seconds,
     shift: int,
     now_ms: int,
 ) -> WorkerTable:
-    """Join answers of the store by (worker, account).
+    """Join answers of the store, each (workers, accounts, columns), over a roster that has them.
 
-    `recent` and `day` are (workers, accounts, columns of Recent or Day). Whoever is
-    only in one of these and not in `ids` is left out: it came while they were asked.
+    The columns of `ends` are (last seen, best), those of the others as Recent and Day
+    have them. The table holds who is in `ends`; who is only in another answer is left
+    out: it came while they were asked.
     """
-    titles = [
-        names.get(key, f"{key[0]:016x}")
-        for key in zip(ids.tolist(), accounts.tolist(), strict=True)
-    ]
-    searched = [title.casefold() for title in titles]
-    order = np.array(
-        sorted(range(len(titles)), key=lambda row: (searched[row], titles[row], accounts[row])),
-        dtype=np.intp,
-    )
-    ids, accounts = ids[order], accounts[order]
-    hour = Recent(*_placed(ids, accounts, recent))
-    whole = Day(*_placed(ids, accounts, day))
+    rows = np.sort(roster.rows(ends[0], ends[1]))
+    places = np.full(roster.size, -1, dtype=np.intp)
+    places[rows] = np.arange(len(rows))
+    last_seen_s, best = _placed(roster, places, len(rows), ends)
+    hour = Recent(*_placed(roster, places, len(rows), recent))
+    whole = Day(*_placed(roster, places, len(rows), day))
     hour_rate = rates.hashrates(hour.work, covered.hour, shift)
     day_rate = rates.hashrates(whole.work, covered.day, shift)
-    seen = last_seen_s[order]
+    everybody = len(rows) == roster.size
     return WorkerTable(
-        workers=ids,
-        accounts=accounts,
-        names=[titles[row] for row in order],
-        searched=[searched[row] for row in order],
+        workers=roster.workers[rows],
+        accounts=roster.accounts[rows],
+        names=roster.names if everybody else [roster.names[row] for row in rows],
+        searched=roster.searched if everybody else [roster.searched[row] for row in rows],
         state=rates.worker_states(
-            last_seen_s=seen,
+            last_seen_s=last_seen_s,
             hour_rate=hour_rate,
             day_rate=day_rate,
             day_shares=whole.shares,
@@ -181,8 +231,8 @@ def joined(
         reject_rate=rates.reject_rates(
             whole.shares, whole.stale + whole.duplicate + whole.low + whole.invalid
         ),
-        last_seen_s=seen,
-        best=best[order],
+        last_seen_s=last_seen_s,
+        best=best,
         as_of_ms=now_ms,
     )
 
@@ -214,17 +264,18 @@ def page(
 
 
 def _placed(
-    ids: Counts, accounts: Counts, answer: tuple[Counts, Counts, Sequence[Counts]]
+    roster: Roster, places: Rows, size: int, answer: tuple[Counts, Counts, Sequence[Counts]]
 ) -> list[Counts]:
-    """Columns of an answer, each value at the row of its worker; zero where there is none."""
-    workers, owners, columns = answer
-    rows = {key: row for row, key in enumerate(zip(ids.tolist(), accounts.tolist(), strict=True))}
-    found = [rows.get(key, -1) for key in zip(workers.tolist(), owners.tolist(), strict=True)]
-    places = np.array(found, dtype=np.intp)
-    known = places >= 0
+    """Columns of an answer, each value at the place of its worker; zero where there is none."""
+    workers, accounts, columns = answer
+    if not len(workers):
+        return [np.zeros(size, dtype=np.uint64) for _ in columns]
+    at = roster.rows(workers, accounts)
+    at = np.where(at < 0, -1, places[at])
+    known = at >= 0
     placed = []
     for column in columns:
-        values = np.zeros(len(ids), dtype=np.uint64)
-        values[places[known]] = column[known]
+        values = np.zeros(size, dtype=np.uint64)
+        values[at[known]] = column[known]
         placed.append(values)
     return placed
