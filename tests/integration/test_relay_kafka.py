@@ -271,6 +271,7 @@ async def test_a_region_cut_off_for_longer_than_blocks_loses_nothing_and_changes
         print(f"true {dict(heard.trues)}, counted {found}, late {await it.late()}")
         await check_money(bed, await settled(bed))
         assert await recount(it.store, open_log(bed.shares.log)) == []
+        await region_is_cut(bed)
 
 
 async def heard_from_all(heard: Heard) -> None:
@@ -289,6 +290,17 @@ async def finals(bed: TwoRegions) -> dict[bytes, bytes]:
                 split = await stub.Split(SplitRequest(coin=COIN, hash=block.hash))
                 splits[block.hash] = split.SerializeToString(deterministic=True)
     return splits
+
+
+async def region_is_cut(bed: TwoRegions) -> None:
+    """Wait until the region's Kafka has let go of what was counted."""
+    reader = open_log(bed.relay.log).reader(shares_topic(POOL))
+    try:
+        async with asyncio.timeout(LIMIT_S):
+            while not any([await reader.start(name) for name in await reader.partitions()]):
+                await asyncio.sleep(0.2)
+    finally:
+        await reader.close()
 
 
 async def settled(bed: TwoRegions) -> BlocksReply:

@@ -15,12 +15,16 @@ QUIET, FIRING = 0, 1
 HOURS = 2
 RESTS_AT: dict[str, str] = {
     "PitheadNoNode": "1x240",
+    "PitheadRelayAway": "1x240",
+    "PitheadRegionSilent": "0+30x240",
 }
 """Series at which an alert rests, where that is not 0."""
 FIRES_AT: dict[str, str] = {
     "PitheadLogAway": "31x240",
     "PitheadArchiveBehind": "51x240",
     "PitheadNoNode": "0x240",
+    "PitheadRelayAway": "0x240",
+    "PitheadRelayBehind": "301x240",
 }
 """Series at which an alert fires, where that is not 1 or, of a counter, growth."""
 
