@@ -8,11 +8,13 @@ an earlier one. Positions are offsets and belong to the cluster whose id
 """
 
 import hashlib
+import time
 
 from aiokafka import TopicPartition
 from aiokafka.admin import RecordsToDelete
 from aiokafka.errors import KafkaError
 
+from pithead.log.errors import LogNotAllowed
 from pithead.log.kafka_client import (
     Catalog,
     KafkaAccess,
@@ -29,6 +31,9 @@ from pithead.log.names import check_name
 from pithead.log.share_log import Held
 from pithead.log.topics import kafka_topic
 
+SAMPLED_S = 600.0
+"""A sample counts so long: brokers send a megabyte for each partition looked at."""
+
 SAMPLE = 100
 SAMPLE_BYTES = 256 * 1024
 
@@ -42,6 +47,8 @@ class KafkaLog:
     def __init__(self, access: KafkaAccess) -> None:
         """Use a cluster; nothing is opened before the first use."""
         self._access = access
+        self._means: dict[tuple[str, str], tuple[float, int]] = {}
+        """When the records of a partition were sampled, and their mean size."""
 
     async def partition_for(self, topic: str, producer: bytes) -> str:
         """Return a partition by the hash of the producer's id over those that exist now."""
@@ -81,11 +88,13 @@ class KafkaLog:
         return int(starts[target])
 
     async def held(self, topic: str) -> dict[str, Held]:
-        """Return what each partition holds; its bytes need the right to describe the cluster.
+        """Return what each partition holds, at a cost that suits a few times a minute.
 
-        Without that right they are reckoned from the records' number, each taken
-        for as large as those at the end are: LogNotAllowed when the user may not
-        read them either.
+        Brokers tell what is on their disks, to users who may describe the cluster;
+        that falls only when whole segments are gone, which takes minutes. So what
+        the records that are left should take is reckoned from a sample, by users
+        who may read it, and the smaller one counts. LogNotAllowed to those who may
+        do neither.
         """
         name = kafka_topic(check_name("topic", topic))
         partitions = await self._partitions(name)
@@ -106,11 +115,34 @@ class KafkaLog:
             await reader.close()
 
     async def _held(self, reader: KafkaReader, number: int, size: int | None) -> Held:
-        start = await reader.start(str(number))
-        end = await reader.end(str(number))
-        if size is None:
-            size = await _reckoned(reader, str(number), start, end)
-        return Held(start=start, end=end, bytes=size)
+        partition = str(number)
+        start = await reader.start(partition)
+        end = await reader.end(partition)
+        try:
+            reckoned = (end - start) * await self._mean(reader, partition, start, end)
+        except LogNotAllowed:
+            if size is None:
+                raise
+            reckoned = size
+        return Held(start, end, reckoned if size is None else min(size, reckoned))
+
+    async def _mean(self, reader: KafkaReader, partition: str, start: int, end: int) -> int:
+        """Return the bytes of a record, by samples of some time ago of the beginning, the middle
+        and the end: edges of one pool write records alike, if not at all hours."""
+        topic = reader.topic
+        sampled_s, mean = self._means.get((topic, partition), (0.0, 0))
+        now_s = time.monotonic()
+        if mean and now_s - sampled_s < SAMPLED_S:
+            return mean
+        records = []
+        for position in {start, (start + end) // 2, max(start, end - SAMPLE)} - {end}:
+            records += (await reader.read(partition, position, SAMPLE_BYTES))[:SAMPLE]
+        if not records:
+            return 0
+        size = sum(len(record.payload) + RECORD_OVERHEAD_BYTES for record in records)
+        mean = size // len(records)
+        self._means[topic, partition] = (now_s, mean)
+        return mean
 
     async def _partitions(self, name: str) -> int:
         catalog = Catalog(self._access)
@@ -118,15 +150,6 @@ class KafkaLog:
             return await catalog.partitions(name)
         finally:
             await catalog.close()
-
-
-async def _reckoned(reader: KafkaReader, partition: str, start: int, end: int) -> int:
-    """Return the bytes of a partition by a sample: edges of one pool write records alike."""
-    if start == end:
-        return 0
-    records = await reader.read(partition, max(start, end - SAMPLE), SAMPLE_BYTES)
-    size = sum(len(record.payload) + RECORD_OVERHEAD_BYTES for record in records)
-    return (end - start) * size // max(1, len(records))
 
 
 def chosen(producer: bytes, partitions: int) -> int:

@@ -90,7 +90,7 @@ class KafkaReader:
     def __init__(self, access: KafkaAccess, topic: str) -> None:
         """Read a topic by its name in Kafka."""
         self._access = access
-        self._topic = topic
+        self.topic = topic
         self._place = place_of(access, topic)
         self._catalog = Catalog(access)
         self._views: dict[int, _View] = {}
@@ -108,7 +108,7 @@ class KafkaReader:
     async def partitions(self) -> list[str]:
         """Return the partitions that exist now, by number; `LogTopicMissing` without the topic."""
         self._check_open()
-        return [str(number) for number in range(await self._catalog.partitions(self._topic))]
+        return [str(number) for number in range(await self._catalog.partitions(self.topic))]
 
     async def read(self, partition: str, position: int, bytes_max: int) -> list[LogRecord]:
         """Return the records from `position` on, about `bytes_max` of them, [] at the end.
@@ -119,7 +119,7 @@ class KafkaReader:
         number = await self._number(partition)
         if position < 0:
             raise LogPositionInvalid(self._place_of(number), position, await self.end(partition))
-        view = self._views.setdefault(number, _View(self._topic, number))
+        view = self._views.setdefault(number, _View(self.topic, number))
         async with view.lock:
             try:
                 return await self._read(view, position, bytes_max)
@@ -144,7 +144,7 @@ class KafkaReader:
     async def since(self, partition: str, time_ms: int) -> int:
         """Return the offset of the first record that brokers took at or after `time_ms`."""
         number = await self._number(partition)
-        name = TopicPartition(self._topic, number)
+        name = TopicPartition(self.topic, number)
         asker = await self._asking()
         try:
             async with asyncio.timeout(ANSWER_S):
@@ -246,7 +246,7 @@ class KafkaReader:
         await asyncio.gather(*(stop_consumer(each) for each in consumers if each is not None))
 
     async def _bounds(self, number: int) -> tuple[int, int]:
-        name = TopicPartition(self._topic, number)
+        name = TopicPartition(self.topic, number)
         asker = await self._asking()
         try:
             async with asyncio.timeout(ANSWER_S):
@@ -266,10 +266,10 @@ class KafkaReader:
 
     async def _number(self, partition: str) -> int:
         self._check_open()
-        return partition_number(self._place, partition, await self._catalog.partitions(self._topic))
+        return partition_number(self._place, partition, await self._catalog.partitions(self.topic))
 
     def _place_of(self, number: int) -> str:
-        return place_of(self._access, self._topic, number)
+        return place_of(self._access, self.topic, number)
 
     def _check_open(self) -> None:
         if self._closed:

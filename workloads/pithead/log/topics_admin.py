@@ -20,7 +20,13 @@ from aiokafka.errors import (
 from pithead.log.errors import LogUnavailable, TopicsUnfit
 from pithead.log.kafka_client import KafkaAccess, look, place_of, start_admin, stop_admin
 from pithead.log.kafka_errors import NOT_ALLOWED, translated
-from pithead.log.topics_plan import TopicFound, TopicsPlan, TopicWanted, plan_topics, topic_settings
+from pithead.log.topics_plan import (
+    TopicFound,
+    TopicsPlan,
+    TopicWanted,
+    new_topic_settings,
+    plan_topics,
+)
 
 SETTLED_S = 20.0
 """For new partitions to get leaders, and for all brokers to say so."""
@@ -113,7 +119,7 @@ async def _carry_out(admin: AIOKafkaAdminClient, plan: TopicsPlan) -> list[str]:
                 topic.name,
                 topic.partitions,
                 topic.replicas,
-                topic_configs=topic_settings(topic.replicas),
+                topic_configs=new_topic_settings(topic.replicas),
             )
             for topic in plan.create
         ]

@@ -15,6 +15,9 @@ from pithead.log.chunk import RECORD_BYTES_MAX
 NAME_CHARS_MAX = 249
 """Of Kafka."""
 
+SEGMENT_BYTES = 128 * 1024 * 1024
+"""What is deleted behind accounting frees whole segments only."""
+
 RECORD_FRAME_BYTES = 64 * 1024
 """More than Kafka adds to a record."""
 
@@ -58,6 +61,11 @@ class TopicsPlan:
     alter: Mapping[str, Mapping[str, str]]
     """All settings that a topic has of its own afterwards, by topic."""
     problems: tuple[str, ...]
+
+
+def new_topic_settings(replicas: int) -> dict[str, str]:
+    """Return the settings that a topic is made with; the first of them is its owner's to change."""
+    return {"segment.bytes": str(SEGMENT_BYTES), **topic_settings(replicas)}
 
 
 def topic_settings(replicas: int) -> dict[str, str]:

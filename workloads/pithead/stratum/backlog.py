@@ -17,8 +17,8 @@ from pithead.stratum import metrics
 from pithead.stratum.batcher import Batcher
 
 LOOK_S = 0.25
-MEASURE_S = 5.0
-"""A log grows by megabytes in it; brokers are asked by every edge."""
+MEASURE_S = 10.0
+"""A log grows by megabytes in it, some seconds long; brokers are asked by every edge."""
 MEASURE_S_MAX = 10.0
 
 logger = logging.getLogger(__name__)
