@@ -72,3 +72,29 @@ def api(
     except ColumnarMissing as error:
         raise click.ClickException(str(error)) from error
     click.echo(text_of(result, as_json=output == "json"))
+
+
+@bench.command(
+    epilog=epilog("pithead bench log", "pithead bench log --kafka 127.0.0.1:9092 -o json")
+)
+@click.option("--kafka", default="", help="host:port of a broker to measure, too; no TLS.")
+@click.option("--seconds", type=click.FloatRange(min=0.05), default=5.0, show_default=True)
+@click.option(
+    "--rate",
+    type=click.IntRange(min=1, max=1000),
+    default=50,
+    show_default=True,
+    help="Batches a second that are ordinary.",
+)
+@output_option
+def log(kafka: str, seconds: float, rate: int, output: str) -> None:
+    """Time appends of batches until they are durable: chunk files, spool, and Kafka."""
+    from pithead.bench.log import Load, run
+    from pithead.bench.result import text_of
+    from pithead.log.errors import LogError
+
+    try:
+        result = run(Load(seconds, rate), kafka)
+    except LogError as error:
+        raise click.ClickException(str(error)) from error
+    click.echo(text_of(result, as_json=output == "json"))

@@ -57,6 +57,17 @@ async def ensure_topics(kafka: KafkaAccess, wanted: Sequence[TopicWanted]) -> di
         await stop_admin(admin)
 
 
+async def delete_topics(kafka: KafkaAccess, names: Sequence[str]) -> None:
+    """Delete topics, for measurements that made them; nothing else may. Raises LogError."""
+    admin = await start_admin(kafka)
+    try:
+        await admin.delete_topics(list(names))
+    except (KafkaError, OSError) as error:
+        raise translated(error, place_of(kafka)) from error
+    finally:
+        await stop_admin(admin)
+
+
 async def _until_settled(
     admin: AIOKafkaAdminClient, place: str, wanted: Sequence[TopicWanted]
 ) -> dict[str, int]:
