@@ -18,6 +18,8 @@ from pithead.config import PeerSettings
 from pithead.contracts import (
     accounting_pb2,
     accounting_pb2_grpc,
+    charts_pb2,
+    charts_pb2_grpc,
     edge_pb2,
     edge_pb2_grpc,
     ledger_pb2,
@@ -73,6 +75,8 @@ class Runtime(msgspec.Struct, frozen=True):
     rewards: PeerSettings
     ledger: PeerSettings
     payouts: PeerSettings
+    charts: PeerSettings | None = None
+    """Where analytics is asked; None when it does not run."""
 
 
 class RegionSnapshot(msgspec.Struct, frozen=True):
@@ -94,6 +98,8 @@ class PoolSnapshot(msgspec.Struct, frozen=True):
     split_block: rewards_pb2.Block | None
     balances: ledger_pb2.BalancesReply | None
     payouts: payouts_pb2.ListReply | None
+    charts: charts_pb2.StandingReply | None = None
+    """None where there is no analytics, or it does not answer."""
 
     @property
     def ready(self) -> bool:
@@ -126,6 +132,8 @@ class PoolSnapshot(msgspec.Struct, frozen=True):
         ]
         if self.payouts is not None and self.payouts.trouble:
             found.append(f"payouts: {self.payouts.trouble}")
+        if self.charts is not None and self.charts.trouble:
+            found.append(f"charts: {self.charts.trouble}")
         return list(dict.fromkeys(found))
 
 
@@ -152,6 +160,7 @@ class Collector:
                 runtime.rewards,
                 runtime.ledger,
                 runtime.payouts,
+                *((runtime.charts,) if runtime.charts is not None else ()),
                 *(region.peer for pool in runtime.pools for region in pool.regions),
             )
         }
@@ -159,6 +168,11 @@ class Collector:
         self._rewards = rewards_pb2_grpc.RewardsStub(self._channels[runtime.rewards])
         self._ledger = ledger_pb2_grpc.LedgerStub(self._channels[runtime.ledger])
         self._payouts = payouts_pb2_grpc.PayoutsStub(self._channels[runtime.payouts])
+        self._charts = (
+            charts_pb2_grpc.ChartsStub(self._channels[runtime.charts])
+            if runtime.charts is not None
+            else None
+        )
 
     async def close(self) -> None:
         """Close all channels."""
@@ -170,7 +184,7 @@ class Collector:
         return list(await asyncio.gather(*map(self._pool, self._runtime.pools)))
 
     async def _pool(self, pool: RuntimePool) -> PoolSnapshot:
-        edges, counters, blocks, balances, payouts = await asyncio.gather(
+        edges, counters, blocks, balances, payouts, charts = await asyncio.gather(
             asyncio.gather(*map(self._region, pool.regions)),
             _ask(self._shares.Counters(accounting_pb2.CountersRequest(pool=pool.pool))),
             _ask(self._rewards.Blocks(rewards_pb2.BlocksRequest(pool=pool.pool, limit=20))),
@@ -184,6 +198,7 @@ class Collector:
                     payouts_pb2.ListRequest(coin=pool.endpoint, limit=5, payments=True)
                 )
             ),
+            self._standing(pool.pool),
         )
         block = next((b for b in blocks.blocks if b.split_final), None) if blocks else None
         split = None
@@ -200,7 +215,13 @@ class Collector:
             split_block=block,
             balances=balances,
             payouts=payouts,
+            charts=charts,
         )
+
+    async def _standing(self, pool: str) -> charts_pb2.StandingReply | None:
+        if self._charts is None:
+            return None
+        return await _ask(self._charts.Standing(charts_pb2.StandingRequest(pool=pool)))
 
     async def _region(self, region: RuntimeRegion) -> RegionSnapshot:
         stub = edge_pb2_grpc.EdgeStub(self._channels[region.peer])
@@ -249,6 +270,10 @@ def _pool_document(pool: PoolSnapshot) -> dict[str, Any]:
             "pending": payouts.pending,
             "confirmed": payouts.confirmed,
             "amount": payouts.amount or "0",
+        },
+        "charts": {
+            "lagSeconds": pool.charts.lag_ms / 1000 if pool.charts is not None else None,
+            "shares": pool.charts.shares if pool.charts is not None else None,
         },
         "regions": [
             {

@@ -10,6 +10,7 @@ import pytest
 from sqlalchemy import make_url
 
 from pithead.config import (
+    ClickHouseSettings,
     DrainSettings,
     HealthSettings,
     Settings,
@@ -30,6 +31,7 @@ from pithead.config.cluster import (
 )
 from pithead.config.places import RenderError
 from pithead.config.render import (
+    render_analytics,
     render_edge,
     render_ledger,
     render_payouts,
@@ -275,6 +277,37 @@ def test_hub_reads_the_secrets_that_manifests_name(manifests: Manifests) -> None
     assert shares.log.kafka.bootstrap_servers == ("k1:9093", "k2:9093")
     assert shares.log.kafka.ca == Path("/run/pithead/kafka-ca/ca.crt")
     assert shares.log.kafka.password == "fromFile:/run/pithead/kafka/password"
+
+
+def test_analytics_reads_clickhouse_by_its_own_secret_and_only_when_asked_for(
+    manifests: Manifests,
+) -> None:
+    assert render_analytics(manifests, ClusterPlaces(manifests)) is None
+    said = {
+        "host": "ch.mine.svc",
+        "database": "charts",
+        "credentialsSecretRef": {"name": "admin"},
+        "sslMode": "verify-full",
+        "rawRetentionDays": 20,
+    }
+    asked = read(
+        pool("gold", "ltc", 3333, analytics=said), pool("tin", "dvc", 3334, analytics=said)
+    )
+    charts = render_analytics(asked, ClusterPlaces(asked))
+    assert charts is not None
+    assert charts.store.clickhouse == ClickHouseSettings(
+        host="ch.mine.svc",
+        port=9440,
+        database="charts",
+        user="fromFile:/run/pithead/admin/username",
+        password="fromFile:/run/pithead/admin/password",
+        tls=True,
+        ca=Path("/etc/ssl/certs/ca-certificates.crt"),
+    )
+    assert charts.database == "fromFile:/run/pithead/pithead-roles/shares-url"
+    assert charts.retention_days == 20
+    assert charts.nice == 0
+    assert "rpc" not in str(charts)
 
 
 def test_each_pool_has_two_topics(manifests: Manifests) -> None:

@@ -11,6 +11,7 @@ import pytest
 from pithead.coins.registry import chain_params
 from pithead.coins.weight import bits_to_target, expected_hashes, weight_of_difficulty
 from pithead.config import (
+    AnalyticsSettings,
     LimitSettings,
     PayoutPolicy,
     PoolRegistration,
@@ -24,7 +25,7 @@ from pithead.config import (
 from pithead.config.one_machine import DemoMiners, demo_miners, render_edges, render_hub
 from pithead.config.paths import RuntimePaths
 from pithead.config.places import RenderError
-from pithead.config.render import render_rewards, render_shares
+from pithead.config.render import render_analytics, render_rewards, render_shares
 from pithead.manifests import Manifests, load_manifests, parse_manifests
 from pithead.manifests.objects import Credentials
 from tests.support.doors import peer_of
@@ -190,6 +191,12 @@ def manifests() -> Manifests:
     return read(OBJECTS)
 
 
+def charts_of(manifests: Manifests) -> AnalyticsSettings:
+    found = render_analytics(manifests, PATHS)
+    assert found is not None
+    return found
+
+
 def everything(manifests: Manifests) -> list[Settings]:
     """All settings of all phases."""
     hub = render_hub(manifests, PATHS)
@@ -199,6 +206,7 @@ def everything(manifests: Manifests) -> list[Settings]:
         hub.payouts,
         render_rewards(manifests, PATHS, SCRIPTS),
         render_shares(manifests, PATHS, SCRIPTS, SLOTS),
+        charts_of(manifests),
         *render_edges(manifests, PATHS, SCRIPTS, SLOTS),
     ]
 
@@ -309,6 +317,17 @@ def test_services_find_one_another_and_share_no_database(manifests: Manifests) -
     served = (hub.ledger, hub.payouts, rewards, shares)
     assert len({each.database for each in served}) == len(served)
     assert len({each.serve for each in served}) == len(served)
+
+
+def test_analytics_reads_what_shares_reads_and_knows_no_node(manifests: Manifests) -> None:
+    charts = charts_of(manifests)
+    shares = render_shares(manifests, PATHS, SCRIPTS, SLOTS)
+    assert (charts.database, charts.log) == (shares.database, shares.log)
+    assert charts.shares == peer_of(shares.serve)
+    assert charts.store.directory == Path("/d/db/columnar")
+    assert [pool.pool for pool in charts.pools] == [pool.pool for pool in shares.pools]
+    assert all(coin.nodes == () for coin in charts.coins)
+    assert charts.nice > 0, "edges of the same machine come first"
 
 
 def test_rewards_assigns_slots_and_shares_learns_them(manifests: Manifests) -> None:

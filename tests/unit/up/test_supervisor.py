@@ -22,6 +22,20 @@ async def test_process_that_can_not_run_as_configured_ends_the_run_with_its_sent
     assert "no such settings file" in (tmp_path / "ledger.log").read_text()
 
 
+async def test_process_that_is_not_needed_stays_off_with_its_sentence(tmp_path: Path) -> None:
+    said: list[str] = []
+    supervisor = Supervisor(tmp_path, said.append)
+    arguments = ("ledger", "--config", str(tmp_path / "absent.json"))
+    supervisor.start("charts", *arguments, needed=False)
+    async with asyncio.timeout(20):
+        while not said:
+            await asyncio.sleep(0.05)
+    assert supervisor.failed is not None
+    assert not supervisor.failed.done()
+    await supervisor.stop()
+    assert said == [f"charts stays off: {tmp_path}/absent.json: no such settings file"]
+
+
 async def test_process_that_fails_is_started_again_and_that_is_said_once(tmp_path: Path) -> None:
     said: list[str] = []
     supervisor = Supervisor(tmp_path, said.append)

@@ -6,9 +6,11 @@ from pathlib import Path
 import click
 
 from pithead.cli.options import (
+    config_option,
     data_option,
     epilog,
     output_option,
+    result_option,
     service,
     supervisor_option,
 )
@@ -113,3 +115,28 @@ def withholding(pool: str | None, from_height: int, data: Path, output: str) -> 
     from pithead.up.suspects import print_withholding
 
     sys.exit(print_withholding(data, pool, from_height, as_json=output == "json"))
+
+
+@shares.command(
+    epilog=epilog(
+        "pithead shares analytics --config config/analytics.json",
+        "pithead shares analytics --config config/analytics.json --rebuild",
+    )
+)
+@config_option
+@click.option(
+    "--rebuild",
+    is_flag=True,
+    help="Drop all charts and end; the next start fills them anew with what the log still has.",
+)
+@result_option
+@supervisor_option
+def analytics(config: Path, rebuild: bool, result: Path | None, supervisor: int | None) -> None:
+    """Turn the share log into raw rows and rollups for charts; no money depends on it."""
+    from pithead.config import AnalyticsSettings
+    from pithead.process import run_task
+    from pithead.shares.analytics.service import refill, run
+
+    if rebuild:
+        sys.exit(run_task("analytics", config, AnalyticsSettings, refill, result=result))
+    service("analytics", config, AnalyticsSettings, run, supervisor=supervisor)

@@ -20,6 +20,7 @@ from pithead.config.edge import (
     VardiffSettings,
 )
 from pithead.config.hub import (
+    AnalyticsSettings,
     ChecksSettings,
     DevchainSettings,
     IntakeSettings,
@@ -44,7 +45,9 @@ from pithead.config.loading import (
 from pithead.config.shared import (
     REGION_NAMES,
     UNIX,
+    ClickHouseSettings,
     CoinSettings,
+    ColumnarSettings,
     ConnectionsSettings,
     HealthSettings,
     KafkaSettings,
@@ -72,8 +75,11 @@ from pithead.config.wiring import (
 __all__ = [
     "REGION_NAMES",
     "UNIX",
+    "AnalyticsSettings",
     "ChecksSettings",
+    "ClickHouseSettings",
     "CoinSettings",
+    "ColumnarSettings",
     "ConnectionsSettings",
     "DevchainSettings",
     "DrainSettings",

@@ -14,6 +14,8 @@ from pathlib import Path
 from urllib.parse import quote, urlencode
 
 from pithead.config import (
+    ClickHouseSettings,
+    ColumnarSettings,
     DrainSettings,
     HealthSettings,
     IntakeSettings,
@@ -103,6 +105,25 @@ class ClusterPlaces:
             kafka,
             ca=_mounted(authority, "ca.crt") if authority is not None else None,
             credentials=_credentials(login) if login is not None else None,
+        )
+
+    def columnar(self) -> ColumnarSettings | None:
+        """The ClickHouse of the hub's pools, which agree on it; None without one."""
+        analytics = self.manifests.pools[0].spec.analytics
+        if analytics is None:
+            return None
+        login = _credentials(analytics.credentials_secret_ref)
+        checked = analytics.ssl_mode == "verify-full"
+        return ColumnarSettings(
+            clickhouse=ClickHouseSettings(
+                host=analytics.host,
+                port=analytics.port,
+                database=analytics.database,
+                user=login.username,
+                password=login.password,
+                tls=analytics.ssl_mode != "disable",
+                ca=PUBLIC_AUTHORITIES if checked else None,
+            )
         )
 
     def intake(self) -> IntakeSettings | None:

@@ -5,6 +5,7 @@ from pathlib import Path
 from pithead.config.loading import Settings
 from pithead.config.shared import (
     CoinSettings,
+    ColumnarSettings,
     ConnectionsSettings,
     HealthSettings,
     LogSettings,
@@ -92,6 +93,46 @@ class SharesSettings(Settings, frozen=True, kw_only=True):
     checks: ChecksSettings = ChecksSettings()
     intake: IntakeSettings | None = None
     """None: all regions write the hub's log themselves."""
+
+
+class AnalyticsSettings(Settings, frozen=True, kw_only=True):
+    """Analytics: raw shares and rollups for charts, and the queries over them.
+
+    One process; a second one beside it does no harm and no good. It needs the share log and the
+    database of `shares` by that service's own role (account ids, and plans and positions of its
+    own), no coin node and no Secret of one: `coins` come without nodes. With `store.clickhouse`
+    it needs a user that may create tables in the database named there; with `store.directory`
+    the directory belongs to this process alone. About 300 MB of memory with chdb, 150 without.
+    Everything in the store can be made again from the log while that is kept.
+    """
+
+    database: str
+    """SQLAlchemy URL of the database of `shares`."""
+    serve: ServeSettings
+    log: LogSettings
+    pools: tuple[PoolSettings, ...]
+    """Without slots and scripts."""
+    coins: tuple[CoinSettings, ...]
+    store: ColumnarSettings
+    shares: PeerSettings
+    """Asked for windows."""
+    rewards: PeerSettings
+    """Asked for blocks and parameters of schemes."""
+    health: HealthSettings | None = None
+    connections: ConnectionsSettings = ConnectionsSettings(most=4)
+    """A pool's plans come one after another; names are looked up beside them."""
+    retention_days: int = 14
+    """Days that raw shares and rejects are kept; rollups stay."""
+    interval_ms: int = 2000
+    """Shortest time between two inserts of a pool that has no backlog."""
+    nice: int = 0
+    """Added to the process's niceness, where it shares cores with edges."""
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.retention_days <= 3650:
+            raise ValueError("`retention_days` is from 1 to 3650")
+        if not 100 <= self.interval_ms <= 60_000:
+            raise ValueError("`interval_ms` is from 100 to 60000")
 
 
 class RewardsSettings(Settings, frozen=True, kw_only=True):

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from pithead.config import (
+    ColumnarSettings,
     DrainSettings,
     HealthSettings,
     IntakeSettings,
@@ -59,6 +60,10 @@ class RuntimePaths:
     def peer(self, service: str, client: str = "") -> PeerSettings:
         """Where a service is reached."""
         return PeerSettings(address=unix_address(self._socket(service)))
+
+    def columnar(self) -> ColumnarSettings | None:
+        """Chdb beside the SQLite files."""
+        return ColumnarSettings(directory=self.databases / "columnar")
 
     def intake(self) -> IntakeSettings | None:
         """None: the edges here write the hub's log themselves."""

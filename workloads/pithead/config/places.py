@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Protocol
 
 from pithead.config import (
+    ColumnarSettings,
     DrainSettings,
     HealthSettings,
     IntakeSettings,
@@ -38,6 +39,10 @@ class Places(Protocol):
 
     def share_log(self) -> LogSettings:
         """The share log."""
+        ...
+
+    def columnar(self) -> ColumnarSettings | None:
+        """The columnar database of charts; None when there is none."""
         ...
 
     def intake(self) -> IntakeSettings | None:

@@ -15,6 +15,7 @@ from pithead.coins.params import ChainParams
 from pithead.coins.registry import chain_params
 from pithead.coins.weight import weight_of_difficulty
 from pithead.config import (
+    AnalyticsSettings,
     CoinSettings,
     KeepSettings,
     LedgerSettings,
@@ -39,6 +40,11 @@ from pithead.manifests.endpoint import CoinEndpoint
 from pithead.manifests.objects import Manifests
 from pithead.manifests.pool import Listener, MiningPool
 from pithead.manifests.scheme import canonical_parameters
+
+RETENTION_DAYS = 14
+"""Of raw shares where no manifest says it."""
+NICE = 10
+"""Of analytics beside edges: nobody waits for a chart as miners wait for an answer."""
 
 Scripts = Mapping[str, bytes]
 """Script that coinbases pay, by CoinEndpoint name."""
@@ -122,6 +128,36 @@ def render_shares(
         coins=_coins(manifests, places),
         health=places.health(),
         intake=places.intake(),
+    )
+
+
+def render_analytics(manifests: Manifests, places: Places) -> AnalyticsSettings | None:
+    """Settings of analytics, by the manifests alone; None where there is no columnar database."""
+    store = places.columnar()
+    if store is None:
+        return None
+    said = manifests.pools[0].spec.analytics if store.clickhouse is not None else None
+    return AnalyticsSettings(
+        database=places.database("shares"),
+        serve=places.serve("analytics"),
+        log=places.share_log(),
+        pools=tuple(
+            PoolSettings(
+                pool=pool.pool_id,
+                name=pool.metadata.name,
+                coin=pool.spec.coin_endpoint_ref.name,
+                regions=tuple(region.id for region in pool.spec.regions),
+            )
+            for pool in manifests.pools
+        ),
+        coins=tuple(coin_settings(each, ()) for each in manifests.used_endpoints()),
+        store=store,
+        shares=places.peer("shares", client="analytics"),
+        rewards=places.peer("rewards", client="analytics"),
+        health=places.health(),
+        retention_days=said.raw_retention_days if said is not None else RETENTION_DAYS,
+        # A directory of chdb lies on the machine that the edges run on.
+        nice=NICE if store.directory is not None else 0,
     )
 
 

@@ -90,6 +90,35 @@ class LogSettings(Settings, frozen=True, kw_only=True):
             raise ValueError("`bytes_max` of a log is a number of bytes above 0")
 
 
+class ClickHouseSettings(Settings, frozen=True, kw_only=True):
+    """A ClickHouse server, reached by its native protocol."""
+
+    host: str
+    port: int = 9000
+    """9440 is usual with TLS."""
+    database: str = "pithead"
+    """Made when it is not there and the user may."""
+    user: str = "default"
+    password: str = ""
+    tls: bool = False
+    ca: Path | None = None
+    """PEM file that the server's certificate is checked against, its name included. None with
+    `tls`: the certificate is not checked."""
+    connections: int = 4
+    """Connections open at a time; a statement beyond them waits."""
+
+
+class ColumnarSettings(Settings, frozen=True, kw_only=True):
+    """The columnar database: ClickHouse, or chdb over a directory that one process owns."""
+
+    directory: Path | None = None
+    clickhouse: ClickHouseSettings | None = None
+
+    def __post_init__(self) -> None:
+        if (self.directory is None) == (self.clickhouse is None):
+            raise ValueError("a columnar database has either `directory` or `clickhouse`")
+
+
 class HealthSettings(Settings, frozen=True, kw_only=True):
     """HTTP port for probes and Prometheus: /livez, /readyz, /metrics."""
 

@@ -39,8 +39,9 @@ async def until_stopped(stop: asyncio.Event, work: Coroutine[Any, Any, ResultT])
 class Trouble:
     """The state of one thing that may fail: says each change of kind once, counts the back-off."""
 
-    def __init__(self, what: str) -> None:
+    def __init__(self, what: str, delay_s_max: float = RETRY_MAX_S) -> None:
         self._what = what
+        self._delay_s_max = delay_s_max
         self._kind: type[Exception] | None = None
         self._delay_s = RETRY_MIN_S
 
@@ -50,7 +51,7 @@ class Trouble:
             self._kind = type(error)
             logger.warning("%s: %s; trying again", self._what, str(error)[:512])
         delay_s = self._delay_s
-        self._delay_s = min(self._delay_s * 2, RETRY_MAX_S)
+        self._delay_s = min(self._delay_s * 2, self._delay_s_max)
         return delay_s
 
     def worked(self) -> None:

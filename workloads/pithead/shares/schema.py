@@ -24,7 +24,7 @@ from sqlalchemy import (
 from pithead.shares.states import INT63_MAX
 from pithead.store import BigId, Hash32, JsonText, WideInt, make_metadata
 
-REVISION = "0006"
+REVISION = "0007"
 """Newest migration: what the database must be of."""
 
 METADATA = make_metadata()
@@ -399,3 +399,51 @@ relay_producers = Table(
     PrimaryKeyConstraint("producer"),
 )
 """Region of each producer that came by a relay, and its region's log's time of its newest batch."""
+
+analytics_state = Table(
+    "analytics_state",
+    METADATA,
+    Column("id", Integer, nullable=False, autoincrement=False),
+    Column("store", Text, nullable=False),
+    Column("generation", BigInteger, nullable=False),
+    Column("dropped_s", BigInteger, nullable=False),
+    PrimaryKeyConstraint("id"),
+    CheckConstraint("id = 1", name="one"),
+)
+"""Which columnar database the rows below speak of, how often it was filled anew, and before which
+second its raw rows were dropped by us (0: never)."""
+
+analytics_positions = Table(
+    "analytics_positions",
+    METADATA,
+    Column("topic", Text, nullable=False),
+    Column("partition", Text, nullable=False),
+    Column("log", Text, nullable=False),
+    Column("position", BigInteger, nullable=False),
+    PrimaryKeyConstraint("topic", "partition"),
+)
+"""Up to where the log is in the columnar database."""
+
+analytics_producers = Table(
+    "analytics_producers",
+    METADATA,
+    Column("topic", Text, nullable=False),
+    Column("producer", LargeBinary(16), nullable=False),
+    Column("top", BigInteger, nullable=False),
+    Column("gaps", JsonText, nullable=False),
+    PrimaryKeyConstraint("topic", "producer"),
+)
+"""Which batches of a producer were planned: the highest, and [first, last] of what is missing."""
+
+analytics_plans = Table(
+    "analytics_plans",
+    METADATA,
+    Column("topic", Text, nullable=False),
+    Column("number", BigInteger, nullable=False),
+    Column("log", Text, nullable=False),
+    Column("made_ms", BigInteger, nullable=False),
+    Column("done", Boolean, nullable=False),
+    Column("content", JsonText, nullable=False),
+    PrimaryKeyConstraint("topic"),
+)
+"""The newest plan of a topic: until it is done, exactly it is written, again after a crash."""

@@ -7,6 +7,7 @@ of the schemes; shares and the edges need both.
 """
 
 import asyncio
+import importlib.util
 import logging
 import os
 import signal
@@ -31,7 +32,7 @@ from pithead.config import (
 from pithead.config.one_machine import Hub, demo_miners, render_edges, render_hub
 from pithead.config.paths import RuntimePaths
 from pithead.config.places import RenderError
-from pithead.config.render import render_rewards, render_shares
+from pithead.config.render import render_analytics, render_rewards, render_shares
 from pithead.contracts import (
     payouts_pb2,
     payouts_pb2_grpc,
@@ -63,6 +64,9 @@ RETRY_S = 0.5
 THEIR_SUPERVISOR = f"--supervisor={os.getpid()}"
 """Makes a service end with this process, however it ends."""
 WITH_DATABASE = ("ledger", "shares", "rewards", "payouts")
+
+CHARTS_AFTER_S = 2.0
+"""Between the start of the edges and that of analytics, whose own takes half a second of a core."""
 
 PATIENCE_S = 3.0
 """After this long without an answer the reason is shown; starting goes on."""
@@ -218,6 +222,8 @@ class OneMachine:
         try:
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(self._view.follow(collector))
+                if runtime.charts is not None:
+                    tasks.create_task(self._start_charts())
                 if known is not None:
                     tasks.create_task(self._confirm(hub, known))
         except ExceptionGroup as group:
@@ -263,6 +269,16 @@ class OneMachine:
         scratch.write_bytes(to_json(runtime))
         scratch.replace(file)
         return runtime
+
+    async def _start_charts(self) -> None:
+        """Start analytics once miners are served: nobody waits for charts."""
+        await asyncio.sleep(CHARTS_AFTER_S)
+        settings = render_analytics(self._manifests, self._paths)
+        if settings is not None:
+            path = self._directory.config / "analytics.json"
+            store(path, settings)
+            arguments = ("shares", "analytics", "--config", str(path), THEIR_SUPERVISOR)
+            self.supervisor.start("analytics", *arguments, needed=False)
 
     def _start_demo_miners(self) -> None:
         seed = self._directory.secret("demo keys")
@@ -348,7 +364,11 @@ class OneMachine:
                     ],
                 )
             )
+        charts = importlib.util.find_spec("chdb") is not None
+        if not charts:
+            self._view.say("no charts: install pithead with its `embedded` extra to have them")
         return Runtime(
+            charts=self._paths.peer("analytics") if charts else None,
             pid=os.getpid(),
             pools=pools,
             shares=self._paths.peer("shares"),

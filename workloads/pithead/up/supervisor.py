@@ -37,6 +37,8 @@ class Process:
     name: str
     arguments: Sequence[str]
     log: Path
+    needed: bool = True
+    """Whether the run ends when it can not work as configured."""
     restarts: int = 0
     pid: int | None = None
     process: asyncio.subprocess.Process | None = None
@@ -60,9 +62,12 @@ class Supervisor:
         """Supervised processes in the order of their start."""
         return list(self._order)
 
-    def start(self, name: str, *arguments: str) -> Process:
-        """Start `pithead ARGUMENTS...` and keep it running."""
-        process = Process(name, arguments, self._logs / f"{name}.log")
+    def start(self, name: str, *arguments: str, needed: bool = True) -> Process:
+        """Start `pithead ARGUMENTS...` and keep it running.
+
+        One that is not `needed` is left off, with a sentence, when it can not work as configured.
+        """
+        process = Process(name, arguments, self._logs / f"{name}.log", needed)
         self._order.append(process)
         if self.failed is None:
             self.failed = asyncio.get_running_loop().create_future()
@@ -101,7 +106,9 @@ class Supervisor:
         errors = [line for line in process.tail if " ERROR " in line] or list(process.tail)
         last = errors[-1] if errors else f"it gave no reason; see {process.log}"
         sentence = last.partition(": ")[2] or last
-        if self.failed is not None and not self.failed.done():
+        if not process.needed:
+            self._say(f"{process.name} stays off: {sentence}")
+        elif self.failed is not None and not self.failed.done():
             self.failed.set_result(f"{process.name}: {sentence}")
 
     async def _run_once(self, process: Process) -> int:

@@ -112,12 +112,14 @@ def _figures(pool: PoolSnapshot) -> Table:
         Text.assemble(("height ", "dim"), str(pool.blocks.tip_height if pool.blocks else "-")),
     )
     if counters is not None:
+        charts = f"{pool.charts.lag_ms / 1000:.0f} s behind" if pool.charts is not None else "off"
         table.add_row(
             Text.assemble(("shares accepted ", "dim"), (f"{counters.accepted:,}", "bold green")),
             Text.assemble(("stale ", "dim"), f"{counters.stale:,}"),
             Text.assemble(("duplicate ", "dim"), f"{counters.duplicate:,}"),
             Text.assemble(("low ", "dim"), f"{counters.low:,}"),
         )
+        table.add_row(Text.assemble(("charts ", "dim"), charts))
     payouts = pool.payouts or payouts_pb2.ListReply(amount="0")
     table.add_row(
         Text.assemble(("maturing ", "dim"), _coins(pool, pool.balance(ledger_pb2.BOOK_IMMATURE))),

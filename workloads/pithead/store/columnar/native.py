@@ -5,6 +5,7 @@ varint-length text and its values: numbers as raw little-endian bytes, text each
 its length before it. (The format of `FORMAT Native` without a client revision.)
 """
 
+import re
 from collections.abc import Mapping
 
 import numpy as np
@@ -23,6 +24,7 @@ TYPES = {
     "Float64": "<f8",
 }
 """numpy's names of the types that pass the door, beside String."""
+_SIMPLE = re.compile(r"SimpleAggregateFunction\(\w+, (.+)\)")
 NAMES = {np.dtype(code): name for name, code in TYPES.items()}
 
 
@@ -70,9 +72,16 @@ def joined(parts: list[Column]) -> Column:
     return [value for part in parts for value in part]
 
 
+def plain(kind: str) -> str:
+    """The type of a value: `max` over SimpleAggregateFunction(max, T) is of that type too."""
+    found = _SIMPLE.fullmatch(kind)
+    return found[1] if found else kind
+
+
 def _read_column(
     view: memoryview, position: int, name: str, kind: str, rows: int
 ) -> tuple[Column, int]:
+    kind = plain(kind)
     if kind in TYPES:
         dtype = np.dtype(TYPES[kind])
         end = position + rows * dtype.itemsize

@@ -28,7 +28,7 @@ from pithead.store.columnar.door import (
     length_of,
     literal,
 )
-from pithead.store.columnar.native import TYPES
+from pithead.store.columnar.native import TYPES, plain
 
 CONNECT_LIMIT_S = 5
 SILENCE_LIMIT_S = 60
@@ -53,7 +53,7 @@ class Reach:
     password: str = ""
     secure: bool = False
     ca: Path | None = None
-    """PEM file of the authorities to believe; those of the system when None."""
+    """PEM file that the certificate is checked against, name included; unchecked when None."""
     connections: int = 4
     """At most; a statement beyond them waits."""
 
@@ -190,6 +190,7 @@ def _client(reach: Reach, database: str) -> Any:
         user=reach.user,
         password=reach.password,
         secure=reach.secure,
+        verify=reach.ca is not None,
         ca_certs=str(reach.ca) if reach.ca is not None else None,
         client_name="pithead",
         connect_timeout=CONNECT_LIMIT_S,
@@ -211,6 +212,7 @@ def _quoted(name: str) -> str:
 
 
 def _column(name: str, kind: str, column: Any) -> Column:
+    kind = plain(kind)
     if kind in TYPES:
         return np.asarray(column, np.dtype(TYPES[kind]))
     if kind != "String":

@@ -1,4 +1,4 @@
-"""Version 1: raw shares and rejects, rollups by minute, hour and day, and names. Pure.
+"""Version 1: raw shares and rejects, rollups by minute, hour and day, names, its own id. Pure.
 
 Every ordering key begins with the pool and a stretch of time (a minute of raw rows, an
 hour of minutes, a day of hours, a month of days): a chart reads one short range of keys
@@ -72,7 +72,8 @@ def statements(server: Server) -> Sequence[str]:
     raw = [_shares(server), _rejects(server)]
     rollups = [_rollup(server, name, unit) for name in KEYS for unit in ("m", "h", "d")]
     views = _views() if server.modern else []
-    return [*raw, *rollups, *_names(server), *views]
+    store = "CREATE TABLE IF NOT EXISTS store (id String) ENGINE = MergeTree ORDER BY id"
+    return [*raw, *rollups, *_names(server), store, *views]
 
 
 def rolled_up(source: str, target: str) -> str:
@@ -101,7 +102,7 @@ def _shares(server: Server) -> str:
     columns = (
         "t", "ms UInt16", "pool UInt32", "account UInt64", "worker UInt64", "region UInt32",
         "slot UInt8", "height UInt32", "weight UInt64", "achieved UInt64", "serial UInt32",
-        "solved UInt8", "producer UInt64", "seq UInt64", "idx UInt16",
+        "solved UInt8", "producer UInt64", "seq UInt64", "idx UInt32",
     )  # fmt: skip
     return _raw(server, "shares", columns)
 
@@ -109,7 +110,7 @@ def _shares(server: Server) -> str:
 def _rejects(server: Server) -> str:
     columns = (
         "t", "pool UInt32", "account UInt64", "worker UInt64", "region UInt32", "slot UInt8",
-        "reason UInt8", "count UInt32", "producer UInt64", "seq UInt64", "idx UInt16",
+        "reason UInt8", "count UInt32", "producer UInt64", "seq UInt64", "idx UInt32",
     )  # fmt: skip
     return _raw(server, "rejects", columns)
 
