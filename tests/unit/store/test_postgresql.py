@@ -15,6 +15,9 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from pithead.ledger.posting import Ledger
 from pithead.ledger.verify import verify
+from pithead.shares.checker import Checker
+from pithead.shares.consume import Consumer
+from pithead.shares.pools import register
 from pithead.store import (
     StoreUnreachable,
     check_version,
@@ -26,8 +29,17 @@ from pithead.store import (
 )
 from pithead.store.migrate import migrate
 from pithead.store.postgresql import Sizes, driver_url
+from tests.support.accounting import Bench
 from tests.support.databases import DATABASES
 from tests.support.postgresql import PgBouncer, PostgresServer
+from tests.support.shares import (
+    COIN_SETTINGS,
+    POOL_SETTINGS,
+    Share,
+    make_batch,
+    payload,
+    producer_id,
+)
 from tests.unit.ledger.support import CHAIN, entry, payable
 
 pytestmark = [pytest.mark.full, pytest.mark.needs("postgres")]
@@ -112,6 +124,43 @@ async def test_a_ledger_behind_a_pooler_books_from_many_sides(
     assert await verify(engines[2]) == []
     for engine in engines:
         await engine.dispose()
+
+
+@pytest.mark.needs("postgres", "pgbouncer")
+async def test_accounting_behind_a_pooler_counts_once(
+    pooler: PgBouncer, database: str, tmp_path: Path
+) -> None:
+    url = pooler.url(database)
+    await migrate(url, "pithead.shares")
+    engine = open_store(url, Sizes(most=6))
+    (pool,) = await register(engine, [POOL_SETTINGS], [COIN_SETTINGS])
+    batches = 24
+    async with Bench(tmp_path, engine, pool) as bench:
+        checker = Checker(engine, pool, 100, lambda: 1)
+        consumer = Consumer(engine, bench.reader, pool, lambda: 1, checker)
+
+        async def book() -> None:
+            for sequence in range(batches):
+                lines = [Share(1 + sequence % 3, 20, weight=2), Share(4, 20)]
+                for partition in ("eu-0", "eu-1"):
+                    batch = make_batch(producer_id(1), sequence, lines, promise=20)
+                    await bench.write(partition, payload(batch))
+                await consumer.poll()
+
+        async def check() -> None:
+            checked = 0
+            while checked < batches:
+                checked += await checker.step()
+                await bench.sealer.step(30)
+                await asyncio.sleep(0)
+
+        async with asyncio.timeout(60), asyncio.TaskGroup() as group:
+            group.create_task(book())
+            group.create_task(check())
+        assert sum(weight for weight, _ in (await bench.cells()).values()) == 3 * batches
+        async with reading(engine) as connection:
+            query = text("SELECT batches, checked, failed FROM checks")
+            assert (await connection.execute(query)).one() == (batches, batches, batches)
 
 
 @pytest.mark.needs("postgres", "pgbouncer")

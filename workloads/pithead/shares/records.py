@@ -187,7 +187,8 @@ def entry_of(
 
 
 def _finds(columns: Columns) -> list[Find]:
-    if not columns.flags.any():
+    # Nearly always nothing; counting costs a fraction of what `any` does.
+    if not np.count_nonzero(columns.flags):
         return []
     segments = columns.batch.segments
     return [
