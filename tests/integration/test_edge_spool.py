@@ -12,12 +12,14 @@ import pytest
 from pithead.coins.node import RpcNode
 from pithead.coins.nodeset import NodeSet
 from pithead.coins.registry import chain_params
-from pithead.config import HealthSettings, SpoolSettings
+from pithead.config import HealthSettings, LogSettings, SpoolSettings
 from pithead.log import spooled
 from pithead.log.file_log import FileLog
+from pithead.log.topics import shares_topic
+from pithead.stratum import backlog
 from pithead.stratum.service import EdgeProcess, monotonic_ms
 from tests.support.devchain import DevchainTask, devchain_settings
-from tests.support.edge import PARTITION, RunningEdge, address, edge_settings
+from tests.support.edge import PARTITION, POOL, RunningEdge, address, edge_settings
 from tests.support.faulty_log import Fault, FaultyLog
 from tests.support.litecoind import free_port
 from tests.support.stratum_client import StratumClient
@@ -73,6 +75,7 @@ async def scene(
     bits: int = RARE_BLOCKS,
     start_weight: int = 1,
     spool_bytes: int = 1 << 20,
+    log_bytes: int | None = None,
     wait_ms: int = 5_000,
 ) -> AsyncIterator[Scene]:
     async with DevchainTask(devchain_settings(tmp_path / "chain", bits=bits)) as node:
@@ -81,6 +84,7 @@ async def scene(
             PARAMS,
             node.access,
             start_weight=start_weight,
+            log=LogSettings(directory=tmp_path / "log", bytes_max=log_bytes),
             health=HealthSettings(host="127.0.0.1", port=free_port()),
             spool=SpoolSettings(
                 directory=tmp_path / "spool", bytes_max=spool_bytes, wait_ms=wait_ms
@@ -227,3 +231,38 @@ async def test_a_block_solved_while_spooling_is_submitted_and_its_record_kept(
                 while not (found := await it.running.blocks()):
                     await asyncio.sleep(0.02)
     assert [record.height for record in found] == [1]
+
+
+async def test_at_the_logs_byte_bound_shares_are_refused_until_something_is_deleted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(backlog, "MEASURE_S", 0.05)
+    log = FaultyLog(FileLog(tmp_path / "log", chunk_bytes=1_000), PARTITION)
+    async with scene(tmp_path, log, log_bytes=10_000) as it:
+        await it.running.until_ready()
+        async with StratumClient(PARAMS, it.running.port) as client:
+            await client.login(address(PARAMS, 1))
+            job = await client.job()
+            number, refused, half_told = 0, None, False
+            async with asyncio.timeout(LIMIT_S):
+                while refused is None:
+                    refused = (await client.submit(client.solve(job, number)))["error"]
+                    half_told = half_told or "half" in (await it.running.status()).degraded
+                    number += 1
+            assert half_told
+            assert refused[:2] == [20, "the share log is full: this share is not credited"]
+            status = await it.running.status()
+            assert not status.ready
+            assert "the bound is 10000" in status.trouble
+            assert await it.metric("pithead_edge_log_full") == 1
+            reader = log.reader(shares_topic(POOL))
+            end = await reader.end(PARTITION)
+            # The promise goes on.
+            assert await reader.wait(PARTITION, end, 3_000)
+            await log.delete_before(shares_topic(POOL), PARTITION, end)
+            await reader.close()
+            async with asyncio.timeout(LIMIT_S):
+                while (await client.submit(client.solve(job, number)))["result"] is not True:
+                    number += 1
+                    await asyncio.sleep(0.02)
+            assert (await it.running.status()).ready
