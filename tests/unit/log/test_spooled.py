@@ -368,3 +368,13 @@ async def test_a_spool_is_looked_at_from_where_it_was_drained(tmp_path: Path) ->
         batch(FIRST, 3),
     ]
     await again.close()
+
+
+async def test_an_empty_spool_is_waited_for_by_nobody(tmp_path: Path) -> None:
+    log = ScriptedLog()
+    log.mood = Mood.AWAY
+    opened = spooled_log(log, tmp_path, FIRST)
+    await asyncio.gather(opened.writer(SHARES, ""), opened.writer(BLOCKS, ""))
+    async with asyncio.timeout(1):
+        await opened.emptied()
+    await opened.close()

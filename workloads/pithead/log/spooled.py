@@ -106,6 +106,7 @@ class SpooledLog:
         self._bytes_max = bytes_max
         self._disk = disk
         self._channels: dict[str, _Channel] = {}
+        self._opening = asyncio.Lock()
 
     async def partition_for(self, topic: str, producer: bytes) -> str:
         """Return the partition given, "" when the log will choose: nobody waits for it here."""
@@ -117,9 +118,10 @@ class SpooledLog:
         The spools of the other topics are opened with it: what an earlier process
         left in them goes out although nothing is written there.
         """
-        for each in self._topics:
-            await self._open(each)
-        channel = self._channels[topic]
+        async with self._opening:
+            for each in self._topics:
+                await self._open(each)
+            channel = self._channels[topic]
         await channel.settled(OPEN_S)
         return SpooledWriter(channel)
 
@@ -151,7 +153,8 @@ class SpooledLog:
     async def emptied(self) -> None:
         """Wait until nothing waits in the spool."""
         for channel in list(self._channels.values()):
-            await channel.settled(None)
+            if channel.spool.records:
+                await channel.settled(None)
 
     async def close(self) -> None:
         """Stop; what waits, waits for the next process."""
