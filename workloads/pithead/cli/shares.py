@@ -140,3 +140,61 @@ def analytics(config: Path, rebuild: bool, result: Path | None, supervisor: int 
     if rebuild:
         sys.exit(run_task("analytics", config, AnalyticsSettings, refill, result=result))
     service("analytics", config, AnalyticsSettings, run, supervisor=supervisor)
+
+
+settings_option = click.option(
+    "--config",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Settings of the share processor, instead of those in --data.",
+)
+
+
+@shares.command(
+    epilog=epilog(
+        "pithead shares verify --data /var/lib/pithead",
+        "pithead shares verify --config /etc/pithead/shares.json -o json",
+    )
+)
+@data_option
+@settings_option
+@output_option
+def verify(data: Path, config: Path | None, output: str) -> None:
+    """Compare the log, the cells and the archive, and name every difference."""
+    from pithead.shares.prove import run_verify
+
+    sys.exit(run_verify(config or data / "config" / "shares.json", as_json=output == "json"))
+
+
+@shares.command(
+    epilog=epilog(
+        "pithead shares replay --data /var/lib/pithead --into rebuilt.db",
+        "pithead shares replay --config shares.json --into postgresql+asyncpg://user@host/empty",
+    )
+)
+@data_option
+@settings_option
+@click.option(
+    "--into",
+    required=True,
+    help="An empty database, made when it is a file: a path, or a URL of PostgreSQL.",
+)
+@click.option(
+    "--source",
+    type=click.Choice(["log", "archive"]),
+    default="log",
+    show_default=True,
+    help="What cells are built from; a log that no longer holds all is left for the archive.",
+)
+@output_option
+def replay(data: Path, config: Path | None, into: str, source: str, output: str) -> None:
+    """Build the accounting tables again, and prove them identical to those that stand."""
+    from pithead.shares.prove import run_replay
+
+    sys.exit(
+        run_replay(
+            config or data / "config" / "shares.json",
+            into,
+            from_archive=source == "archive",
+            as_json=output == "json",
+        )
+    )

@@ -19,6 +19,8 @@ Regions with a log of their own: `relay` pushes it from there, a process of its 
 that knows nothing of the rest; `regions` takes it in.
 
 Alive: `consume` (the log into cells), `sealer`, `confirm` with `chain` (the
-nodes), `servicer` (the contract), `service` (the process), `pace` (waiting),
-`audit` (recount of all cells from the log).
+nodes), `servicer` (the contract), `service` (the process), `pace` (waiting).
+
+Proofs, beside a running pool: `recount` (the log into cells again), `audit` (log,
+archive and cells compared), `replay` (all tables built again), `prove` (as commands).
 """

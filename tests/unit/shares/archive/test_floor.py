@@ -24,10 +24,10 @@ def test_the_second_note_after_a_seal_bounds_what_was_read_before_it() -> None:
         Sealed(25, {"0": 13, "1": 4}),
         Sealed(26, {"0": 14, "1": 5}),
     ]
-    # Shares read before the first two seals can be of height 26, one above the node's 25.
-    assert archived_cut(seals, 25) == {}
-    assert archived_cut(seals, 26) == {"0": 11}
-    assert archived_cut(seals, 27) == {"0": 12}
+    # Shares read before the first two seals can be of height 27, two above the node's 25.
+    assert archived_cut(seals, 26) == {}
+    assert archived_cut(seals, 27) == {"0": 11}
+    assert archived_cut(seals, 28) == {"0": 12}
     assert archived_cut(seals, 99) == {"0": 12}, "what followed the last notes is not known"
     assert archived_cut([], 99) == {}
 
@@ -51,8 +51,8 @@ async def test_the_floor_follows_the_archive_and_forgets_another_log(tmp_path: P
             pass
         kept = await floor(topic, "eu-0", "log")
         assert kept in ends
-        # Heights to 27 are archived: what was read when the node stood at 24 is of 25 at most.
-        assert kept == ends[24 - 20]
+        # Heights to 27 are archived: what was read at the node's 23 is of 27 at most.
+        assert kept == ends[23 - 20]
         assert await floor(topic, "eu-9", "log") == 0
         async with transaction(bench.engine) as connection:
             await decisions.record(

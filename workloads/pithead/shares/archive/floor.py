@@ -4,7 +4,8 @@ A record is needed until every height that its shares count at is archived: then
 the archive proves what the log no longer can. What was read before a seal is of
 heights up to one above the tip of that moment. The tip is known of the moments at
 which notes were taken, and the second note after a seal was taken when it was
-written; so its node's height bounds the shares before the cut of that seal.
+written; so its node's height bounds the shares before the cut of that seal, but for
+a block of which a region's nodes heard a moment earlier.
 """
 
 from collections.abc import Sequence
@@ -20,6 +21,11 @@ from pithead.store import reading
 
 SEALS_MAX = 256
 """Newest seals looked at: a day of blocks. Older cuts would let go of less."""
+
+
+AHEAD = 2
+"""Heights above the hub's tip that shares can be of: the next block's, and one the hub has not
+heard of yet."""
 
 
 class Sealed(NamedTuple):
@@ -61,7 +67,7 @@ def archived_cut(seals: Sequence[Sealed], archived: int) -> dict[str, int]:
     for place, seal in enumerate(seals):
         later = sorted({one.node_height for one in seals[place:] if one.node_height})
         above = [height for height in later if height > seal.node_height]
-        if len(above) < 2 or above[1] + 1 > archived:
+        if len(above) < 2 or above[1] + AHEAD > archived:
             break
         found = dict(seal.cut)
     return found
