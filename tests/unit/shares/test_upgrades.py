@@ -74,3 +74,18 @@ async def test_solved_shares_count_from_above_what_was_booked(tmp_path: Path) ->
         assert [row.finds_from for row in pools] == [10, None]
         assert len((await connection.execute(select(schema.cells))).all()) == 2
     await engine.dispose()
+
+
+async def test_positions_of_0007_are_nobodys_and_stay(tmp_path: Path) -> None:
+    url, engine = await database_at(tmp_path, "shares", "0007")
+    async with transaction(engine) as connection:
+        await connection.execute(
+            text("INSERT INTO positions VALUES ('shares.p', '0', 'cluster', 17)")
+        )
+    assert await migrate(url, "pithead.shares") == schema.REVISION
+    async with reading(engine) as connection:
+        row = (await connection.execute(select(schema.positions))).one()
+        assert tuple(row) == ("shares.p", "0", "cluster", 17)
+        for table in (schema.consumers, schema.claims):
+            assert not (await connection.execute(select(table))).all()
+    await engine.dispose()

@@ -1,6 +1,6 @@
 """Metrics of accounting, labelled by pool unless said otherwise."""
 
-from prometheus_client import Counter, Gauge
+from prometheus_client import Counter, Gauge, Histogram
 
 BATCHES = Counter("pithead_accounting_batches_total", "Batches booked", ["pool"])
 SHARES = Counter("pithead_accounting_shares_total", "Shares booked into cells", ["pool"])
@@ -11,6 +11,30 @@ LATE_SHARES = Counter(
 )
 DUPLICATES = Counter(
     "pithead_accounting_duplicate_batches_total", "Batches dropped as read before", ["pool"]
+)
+LAG = Gauge(
+    "pithead_accounting_lag",
+    "What a partition holds behind the position of accounting: bytes of chunk files, records of "
+    "Kafka; told by the process that reads the partition",
+    ["pool", "partition"],
+)
+BEHIND_SECONDS = Gauge(
+    "pithead_accounting_behind_seconds",
+    "Age of the newest batch booked while more is waiting; 0 at the end of the log",
+    ["pool"],
+)
+PARTITIONS = Gauge("pithead_accounting_partitions", "Partitions that this process reads", ["pool"])
+POLL_BYTES = Histogram(
+    "pithead_accounting_poll_bytes",
+    "Size of the records of a poll that had any",
+    ["pool"],
+    buckets=[1 << bits for bits in range(10, 26, 2)],
+)
+TRANSACTION_SECONDS = Histogram(
+    "pithead_accounting_transaction_seconds",
+    "Time from the beginning of a booking transaction to its commit",
+    ["pool"],
+    buckets=(0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10),
 )
 MISSING = Gauge(
     "pithead_accounting_missing_batches", "Batches missing below a later one read", ["pool"]

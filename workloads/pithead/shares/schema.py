@@ -24,7 +24,7 @@ from sqlalchemy import (
 from pithead.shares.states import INT63_MAX
 from pithead.store import BigId, Hash32, JsonText, WideInt, make_metadata
 
-REVISION = "0007"
+REVISION = "0008"
 """Newest migration: what the database must be of."""
 
 METADATA = make_metadata()
@@ -94,6 +94,27 @@ positions = Table(
     PrimaryKeyConstraint("topic", "partition"),
 )
 """Where to read on. `log` names the cluster whose positions these are."""
+
+consumers = Table(
+    "consumers",
+    METADATA,
+    Column("pool", BigInteger, autoincrement=False, nullable=False),
+    Column("consumer", Text, nullable=False),
+    Column("until_ms", BigInteger, nullable=False),
+    PrimaryKeyConstraint("pool", "consumer"),
+)
+"""Consumers that share a pool's partitions, each alive until its time is over."""
+
+claims = Table(
+    "claims",
+    METADATA,
+    Column("topic", Text, nullable=False),
+    Column("partition", Text, nullable=False),
+    Column("owner", Text, nullable=False),
+    Column("until_ms", BigInteger, nullable=False),
+    PrimaryKeyConstraint("topic", "partition"),
+)
+"""Which consumer reads a partition; a claim whose time is over is anybody's."""
 
 segments = Table(
     "segments",

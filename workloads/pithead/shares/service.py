@@ -9,6 +9,7 @@ contract is served all the while.
 import asyncio
 import logging
 import time
+import uuid
 from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import AsyncExitStack
 
@@ -28,6 +29,7 @@ from pithead.shares.archive.compactor import Compactor
 from pithead.shares.archive.floor import archive_floor
 from pithead.shares.chain import HubChain
 from pithead.shares.checker import Checker
+from pithead.shares.claims import Claims
 from pithead.shares.confirm import Confirmer
 from pithead.shares.consume import Consumer
 from pithead.shares.follow import ChainFollower, Contradicted
@@ -58,6 +60,9 @@ COMPACT_IDLE_S = 10.0
 
 CHECK_IDLE_S = 0.5
 """Between looks for samples when there were none: what is found concerns people."""
+
+RELEASE_S_MAX = 2.0
+"""For giving claims back at the end; after that they run out by themselves."""
 
 TRANSIENT = (DBAPIError, OSError, LogError, NodeError, PositionMoved, StoreUnreachable)
 """What a neighbour can do to a loop; anything else is a slip of ours and ends the process."""
@@ -127,7 +132,9 @@ async def _serve(
             percent = settings.checks.percent(pool.params.pow)
             checker = Checker(engine, pool, percent, _now_ms)
             loops.append(_check(checker, pool.name, standing, stop))
-            consumer = Consumer(engine, reader, pool, _now_ms, checker)
+            consumer = Consumer(
+                engine, reader, pool, _now_ms, checker=checker, claims=_claims(engine, pool)
+            )
             loops.append(_consume(consumer, pool.name, standing, stop))
             sealer = Sealer(engine, reader, pool, _now_ms, _relayed(settings, pool.name))
             loops.append(_seal(sealer, pool.name, chains[coin.name], coin, standing, stop))
@@ -172,6 +179,13 @@ async def _serve(
             await stop.wait()
 
 
+def _claims(engine: AsyncEngine, pool: Pool) -> Claims | None:
+    """Let processes share a pool on PostgreSQL; a file has one process, which waits for nobody."""
+    if engine.dialect.name != "postgresql":
+        return None
+    return Claims(engine, pool.id, shares_topic(pool.name), str(uuid.uuid4()), _now_ms)
+
+
 def _relayed(settings: SharesSettings, pool: str) -> list[str]:
     """Regions of a pool whose records come by a relay."""
     regions = settings.intake.regions if settings.intake is not None else ()
@@ -191,6 +205,11 @@ async def _consume(consumer: Consumer, pool: str, standing: Standing, stop: asyn
         trouble.worked()
         # A log that gives without end must not keep others from the loop.
         await pause(stop, 0 if polled.records else IDLE_S)
+    try:
+        async with asyncio.timeout(RELEASE_S_MAX):
+            await consumer.release()
+    except (*TRANSIENT, TimeoutError) as error:
+        logger.warning("%s: others wait for the lease to end: %s", name, error)
 
 
 async def _seal(

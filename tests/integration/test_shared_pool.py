@@ -1,0 +1,170 @@
+"""Two and three processes that share a pool on PostgreSQL, killed again and again.
+
+Whatever dies, every share is counted once, all partitions are read, the ones that are
+added meanwhile too, and heights are sealed in order by one of them at a time.
+"""
+
+import asyncio
+import random
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+from sqlalchemy import select
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from pithead.log.file_log import FileLog
+from pithead.log.topics import shares_topic
+from pithead.shares import schema
+from pithead.store import reading
+from tests.support.accounting import Bench
+from tests.support.databases import DATABASES
+from tests.support.postgresql import PostgresServer
+from tests.support.shares import POOL, Share, address, make_batch, make_store, payload, producer_id
+
+pytestmark = [pytest.mark.full, pytest.mark.needs("postgres")]
+
+LEASE_MS = 800
+SEED = 11
+FIRST_HEIGHT = 20
+ACCOUNTS = 40
+DIVIDED_S = 20.0
+CATCH_UP_S = 30.0
+KILLS = 4
+
+
+class Feed:
+    """Producers, one a partition, that write and remember what was durable."""
+
+    def __init__(self, log: FileLog, chance: random.Random) -> None:
+        self.log = log
+        self.chance = chance
+        self.height = FIRST_HEIGHT
+        self.partitions = 4
+        self.written: Counter[tuple[str, int]] = Counter()
+        self.sequences: Counter[int] = Counter()
+
+    async def run(self, stop: asyncio.Event) -> None:
+        writers = {}
+        while not stop.is_set():
+            for number in range(self.partitions):
+                if number not in writers:
+                    writers[number] = await self.log.writer(shares_topic(POOL), str(number))
+                await writers[number].append(self.batch(number))
+            await asyncio.sleep(0.005)
+        for number, writer in writers.items():
+            await writer.append(self.batch(number, end=True))
+            await writer.close()
+
+    def batch(self, number: int, *, end: bool = False) -> bytes:
+        shares = [
+            Share(self.chance.randint(1, ACCOUNTS), self.height, weight=self.chance.randint(1, 9))
+            for _ in range(20)
+        ]
+        for share in shares:
+            self.written[address(share.account), share.height] += share.weight
+        sequence = self.sequences[number]
+        self.sequences[number] += 1
+        promise = self.height - 1
+        return payload(make_batch(producer_id(number), sequence, shares, promise=promise, end=end))
+
+
+@contextmanager
+def killed_at_the_end() -> Iterator[dict[str, subprocess.Popen[bytes]]]:
+    processes: dict[str, subprocess.Popen[bytes]] = {}
+    try:
+        yield processes
+    finally:
+        for process in processes.values():
+            with suppress(ProcessLookupError):
+                process.kill()
+            process.wait()
+
+
+async def weights(engine: AsyncEngine) -> Counter[tuple[str, int]]:
+    found: Counter[tuple[str, int]] = Counter()
+    async with reading(engine) as connection:
+        rows = await connection.execute(
+            select(schema.accounts.c.login, schema.segments.c.height, schema.cells.c.weight).where(
+                schema.cells.c.account == schema.accounts.c.id,
+                schema.cells.c.segment == schema.segments.c.id,
+            )
+        )
+        for login, height, weight in rows:
+            found[login, height] += weight
+    return found
+
+
+async def owners(engine: AsyncEngine) -> Counter[str]:
+    now_ms = time.time_ns() // 1_000_000
+    async with reading(engine) as connection:
+        rows = await connection.execute(select(schema.claims))
+        return Counter(row.owner for row in rows if row.until_ms > now_ms)
+
+
+@pytest.mark.parametrize("count", [2, 3], ids=["two", "three"])
+async def test_every_share_is_counted_once_whoever_is_killed(
+    tmp_path: Path, postgresql: PostgresServer, monkeypatch: pytest.MonkeyPatch, count: int
+) -> None:
+    monkeypatch.setattr(DATABASES, "server", postgresql)
+    chance = random.Random(SEED)
+    engine, pool = await make_store(tmp_path)
+    url = engine.url.render_as_string(hide_password=False)
+    height = tmp_path / "height"
+    height.write_text(str(FIRST_HEIGHT - 1))
+    feed = Feed(FileLog(tmp_path / "log"), chance)
+    stop = asyncio.Event()
+    started = 0
+    async with Bench(tmp_path, engine, pool) as bench:
+        with killed_at_the_end() as processes:
+
+            def start() -> None:
+                nonlocal started
+                name = f"c{started}"
+                started += 1
+                module = "tests.support.consumer_process"
+                arguments = [url, str(tmp_path / "log"), name, str(LEASE_MS), str(height)]
+                processes[name] = subprocess.Popen([sys.executable, "-m", module, *arguments])
+
+            for _ in range(count):
+                start()
+            feeding = asyncio.create_task(feed.run(stop))
+            for turn in range(KILLS):
+                async with asyncio.timeout(DIVIDED_S):
+                    while len(await owners(engine)) != count:
+                        await asyncio.sleep(0.05)
+                await asyncio.sleep(chance.uniform(0, 0.5))
+                victim = chance.choice(sorted(processes))
+                processes[victim].kill()
+                processes.pop(victim).wait()
+                feed.height += 1
+                height.write_text(str(feed.height - 1))
+                if turn == 2:
+                    feed.partitions = 7
+                start()
+            stop.set()
+            await feeding
+            await bench.settle_segments()
+            height.write_text(str(feed.height + 10))
+            deadline = time.monotonic() + CATCH_UP_S
+            while (await weights(engine) != feed.written) and time.monotonic() < deadline:
+                await asyncio.sleep(0.1)
+            assert await weights(engine) == feed.written
+            await bench.settle_segments()
+            while await bench.sealed_height() != feed.height + 8 and time.monotonic() < deadline:
+                await asyncio.sleep(0.1)
+        assert await bench.sealed_height() == feed.height + 8
+        async with reading(engine) as connection:
+            seals = (
+                await connection.execute(select(schema.seals).order_by(schema.seals.c.last_height))
+            ).all()
+        assert seals[0].first_height <= FIRST_HEIGHT
+        for before, after in pairwise(seals):
+            assert after.first_height == before.last_height + 1
+        assert sum(feed.written.values()) > 10_000
