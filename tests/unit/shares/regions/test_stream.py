@@ -2,8 +2,9 @@
 
 Hypothesis lets edges write into a region's log while the relay's connection is cut at
 any moment, a process dies at its commit, the relay is restarted, the region's log is
-exchanged or comes back as an older copy, and accounting polls. Both ends are the
-real ones over real files and a real database.
+exchanged, the hub forgets its positions, accounting polls, and heights are sealed with
+the region or, after long enough, without it. Both ends are the real ones over real
+files and a real database.
 """
 
 import asyncio
@@ -42,10 +43,20 @@ class Write(NamedTuple):
     weights: list[int]
 
 
+class Connect(NamedTuple):
+    """And let it go on for so long."""
+
+    ms: int
+
+
 STEPS = st.lists(
     st.builds(Write, st.integers(1, 3), st.lists(st.integers(1, 9), max_size=3))
+    | st.builds(Connect, st.sampled_from([0, 1, 2, 5, 10, 15, 20, 30]))
     | st.sampled_from(
-        ["connect", "connect", "cut", "die", "restart", "wait", "poll", "exchange", "older"]
+        [
+            *("relay", "relay", "cut", "die", "restart", "poll", "exchange", "forget"),
+            *("seal", "seal", "pass"),
+        ]
     ),
     min_size=5,
     max_size=25,
@@ -86,12 +97,13 @@ async def start_of(bench: RegionBench, topic: str, partition: str) -> int:
 @settings(max_examples=25, deadline=None)
 @given(steps=STEPS)
 def test_each_record_of_a_region_counts_once_whatever_is_cut_or_killed(
-    steps: list[Write | str],
+    steps: list[Write | Connect | str],
 ) -> None:
     async def check(directory: Path) -> None:
         async with await RegionBench.make(directory) as bench:
             sequences: dict[int, int] = {}
             weight = shares = 0
+            sealed: dict[tuple[object, ...], tuple[int, int]] = {}
             for number, step in enumerate(steps):
                 if isinstance(step, Write):
                     sequence = sequences.get(step.producer, 0)
@@ -101,30 +113,39 @@ def test_each_record_of_a_region_counts_once_whatever_is_cut_or_killed(
                     batch = make_batch(
                         producer_id(step.producer),
                         sequence,
-                        [Share(1, 20, weight=each) for each in step.weights],
+                        [Share(1, 20 + number // 8, weight=each) for each in step.weights],
                         promise=20,
                     )
                     await bench.mine(str(step.producer % 2), payload(batch))
-                elif step == "connect":
+                elif isinstance(step, Connect):
                     await bench.connect()
-                    await asyncio.sleep(0.001 * (number % 7))
+                    await asyncio.sleep(step.ms / 1000)
+                elif step == "relay":
+                    await bench.until_relayed()
                 elif step == "cut":
                     await bench.cut()
                 elif step == "die":
                     await die_at_commit(bench)
                 elif step == "restart":
                     await bench.restart_relay()
-                elif step == "wait":
-                    await asyncio.sleep(0.01)
                 elif step == "poll":
                     await bench.consumer.poll()
                 elif step == "exchange":
                     # Everything is still in it, as if copied to another cluster.
                     bench.far.name = f"far {number}"
-                else:
+                elif step == "forget":
                     await forget_positions(bench)
+                elif step == "pass":
+                    bench.now_ms += 61_000
+                    bench.far.now_ms += 61_000
+                else:
+                    await bench.settle_segments()
+                    await bench.sealer.step(24 + number)
+                    assert sealed.items() <= (await sealed_cells(bench)).items()
+                    sealed = await sealed_cells(bench)
             await bench.until_relayed()
             await bench.consumer.poll()
+            assert sealed.items() <= (await bench.cells()).items()
             cells = (await bench.cells()).values()
             assert (sum(cell[0] for cell in cells), sum(cell[1] for cell in cells)) == (
                 weight,
@@ -139,6 +160,12 @@ def test_each_record_of_a_region_counts_once_whatever_is_cut_or_killed(
                 await check(directory)
 
     asyncio.run(example())
+
+
+async def sealed_cells(bench: RegionBench) -> dict[tuple[object, ...], tuple[int, int]]:
+    height = await bench.sealed_height() or 0
+    # Index 4 of a key is the height at which the cell counts.
+    return {key: cell for key, cell in (await bench.cells()).items() if int(str(key[4])) <= height}
 
 
 async def die_at_commit(bench: RegionBench) -> None:
@@ -395,6 +422,8 @@ async def test_what_is_under_way_is_bounded_while_the_hubs_log_is_away(
             await bench.mine("0", payload(batch))
         await bench.connect()
         await asyncio.sleep(0.3)
+        assert (await positions(bench))["0"] == ("far", 0, 0), "nothing is told as durable"
+        assert bench.region.backlog.stored[shares_topic(POOL), "0"] == 0
         assert 1024 < relay_metrics.BYTES.labels(POOL)._value.get() - pushed <= 4096
         away = False
         await bench.until_relayed()

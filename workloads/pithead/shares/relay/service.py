@@ -3,6 +3,7 @@
 import asyncio
 import logging
 
+import grpc
 import grpc.aio
 
 from pithead.config import RelaySettings, Unusable
@@ -19,7 +20,23 @@ logger = logging.getLogger(__name__)
 
 WATCH_S = 2.0
 
+REFUSALS = (
+    grpc.StatusCode.PERMISSION_DENIED,
+    grpc.StatusCode.FAILED_PRECONDITION,
+    grpc.StatusCode.INVALID_ARGUMENT,
+    grpc.StatusCode.UNIMPLEMENTED,
+)
+"""Answers that mean wrong settings, certificates or versions."""
+
 ENDINGS = (SessionOver, grpc.aio.AioRpcError, LogError, OSError, TimeoutError)
+
+
+class HubAway(Exception):
+    """Stands for a hub that does not answer, or can not take anything now."""
+
+
+class HubRefuses(Exception):
+    """Stands for a hub that does not want what this relay has; a person must look."""
 
 
 async def run(settings: RelaySettings, stop: asyncio.Event) -> None:
@@ -88,7 +105,7 @@ async def _watch(region: Region, bound_bytes: int, standing: Standing, stop: asy
             trouble.failed(error)
         for pool in set(region.pool_of.values()):
             size = _report(region, pool, loop.time())
-            halves = min(2, size * 2 // bound_bytes) if bound_bytes else 0
+            halves = _halves(size, bound_bytes)
             if halves > told.get(pool, 0):
                 logger.error(
                     "%s: %d bytes wait for the hub, %s of what the region's log may hold",
@@ -98,6 +115,11 @@ async def _watch(region: Region, bound_bytes: int, standing: Standing, stop: asy
                 )
             told[pool] = halves
         await pause(stop, WATCH_S)
+
+
+def _halves(size: int, bound_bytes: int) -> int:
+    """How many halves of a bound are full: 0, 1 or 2; 0 where none is known."""
+    return min(2, size * 2 // bound_bytes) if bound_bytes else 0
 
 
 async def _measure(region: Region, now_s: float) -> None:
@@ -132,5 +154,6 @@ def _first(group: BaseExceptionGroup[Exception]) -> Exception:
 def _said(error: Exception) -> Exception:
     """The hub's own sentence instead of the library's page."""
     if isinstance(error, grpc.aio.AioRpcError):
-        return SessionOver(f"{error.code().name}: {error.details() or 'no answer'}")
+        sentence = f"{error.code().name}: {error.details() or 'no answer'}"
+        return HubRefuses(sentence) if error.code() in REFUSALS else HubAway(sentence)
     return error

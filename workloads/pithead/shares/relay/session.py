@@ -10,7 +10,8 @@ not be read) the connection ends, and the next Hello tells.
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -162,13 +163,12 @@ class Session:
 
     async def _say(self, message: pb.RegionSays) -> None:
         async with self._writing:
-            try:
+            with _endings():
                 await self._call.write(message)
-            except asyncio.InvalidStateError as error:
-                raise SessionOver("the connection has ended") from error
 
     async def _heard(self) -> pb.HubSays:
-        message = await self._call.read()
+        with _endings():
+            message = await self._call.read()
         if not isinstance(message, pb.HubSays):
             raise SessionOver("the hub has ended the connection")
         return message
@@ -298,6 +298,24 @@ class Session:
                 # The next Release tries again.
                 trouble.failed(error)
             await asyncio.sleep(RELEASE_PAUSE_S)
+
+
+@contextmanager
+def _endings() -> Iterator[None]:
+    """Give the ways in which the library tells that a call is over one name.
+
+    It raises CancelledError in whoever waits for a call that was cancelled elsewhere,
+    which a group of tasks would take for the quiet end of that task.
+    """
+    try:
+        yield
+    except asyncio.InvalidStateError as error:
+        raise SessionOver("the connection has ended") from error
+    except asyncio.CancelledError as error:
+        task = asyncio.current_task()
+        if task is not None and task.cancelling():
+            raise
+        raise SessionOver("the connection was closed") from error
 
 
 def _message(topic: str, partition: str, records: Sequence[LogRecord]) -> pb.Records:
