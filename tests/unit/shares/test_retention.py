@@ -7,8 +7,16 @@ import pytest
 from pithead.config import KeepSettings
 from pithead.log.file_log import FileLog
 from pithead.log.topics import shares_topic
+from pithead.shares.analytics import plans
 from pithead.shares.audit import audit_pools
-from pithead.shares.retention import Floor, Retention, accounting_floor
+from pithead.shares.retention import (
+    NO_SAY,
+    Floor,
+    Retention,
+    accounting_floor,
+    analytics_floor,
+)
+from pithead.store import transaction
 from tests.support.accounting import Bench
 from tests.support.shares import POOL, Share, make_batch, make_store, payload, producer_id
 
@@ -69,3 +77,28 @@ async def test_only_what_all_readers_are_past_goes(tmp_path: Path) -> None:
         await write(4)
         await read_all()
         assert sum(weight for weight, _ in (await bench.cells()).values()) == 25
+
+
+async def test_analytics_is_waited_for_until_it_is_too_far_behind(tmp_path: Path) -> None:
+    engine, pool = await make_store(tmp_path)
+    async with Bench(tmp_path, engine, pool, FileLog(tmp_path / "log", chunk_bytes=1)) as bench:
+        ends = []
+        for sequence in range(6):
+            await bench.write("eu-0", payload(make_batch(producer_id(1), sequence)))
+            ends.append(await bench.reader.end("eu-0"))
+        log_id = await bench.reader.log_id()
+
+        async def floor(behind_bytes_max: int = 1 << 30) -> int | None:
+            told = analytics_floor(engine, bench.log, behind_bytes_max)
+            return await told(TOPIC, "eu-0", log_id)
+
+        assert await floor() == NO_SAY, "it was never there"
+        async with transaction(engine) as connection:
+            await plans.claim(connection, TOPIC, plans.NO_PLAN)
+            plan = plans.Plan(1, log_id, 0, done=False, ranges={"eu-0": (ends[0], ends[1])})
+            await plans.write_plan(connection, TOPIC, plan)
+        assert await floor() == ends[0], "exactly this range is read again after a crash"
+        async with transaction(engine) as connection:
+            await plans.finish(connection, TOPIC, plan)
+        assert await floor() == ends[1]
+        assert await floor(behind_bytes_max=ends[5] - ends[1] - 10) == NO_SAY

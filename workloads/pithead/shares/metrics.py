@@ -95,3 +95,8 @@ CHECKS_DROPPED = Counter(
 CHECKS_WAITING = Gauge(
     "pithead_accounting_checks_waiting", "Samples that wait to be checked", ["pool"]
 )
+ANALYTICS_LEFT_BEHIND = Counter(
+    "pithead_accounting_analytics_not_waited_for_total",
+    "Looks at which analytics was too far behind to keep the log for it, by topic",
+    ["topic"],
+)

@@ -13,11 +13,18 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from pithead.log.retention import Keep, trim
 from pithead.log.share_log import LogReader, ShareLog
 from pithead.shares import metrics
+from pithead.shares.analytics import plans
 from pithead.shares.intake import read_positions
 from pithead.store import reading
 
 Floor = Callable[[str, str, str], Awaitable[int | None]]
 """Position by topic, partition and the log's id; None: everything must stay for now."""
+
+NO_SAY = (1 << 63) - 1
+"""Floor of a reader that needs nothing."""
+
+ANALYTICS_BEHIND_BYTES = 16 * 1024**3
+"""Eight hours of 10,000 shares a second at 60 bytes each."""
 
 logger = logging.getLogger(__name__)
 
@@ -28,6 +35,37 @@ def accounting_floor(engine: AsyncEngine) -> Floor:
     async def floor(topic: str, partition: str, log: str) -> int | None:
         async with reading(engine) as connection:
             return (await read_positions(connection, topic, log)).get(partition)
+
+    return floor
+
+
+def analytics_floor(engine: AsyncEngine, log: ShareLog, behind_bytes_max: int) -> Floor:
+    """Return the floor of analytics: what is not written yet stays, unless that is too much.
+
+    Analytics may be down or gone for good, and no money depends on it: once it is more
+    than `behind_bytes_max` behind, it is not waited for, and what it misses is told.
+    """
+
+    async def floor(topic: str, partition: str, log_id: str) -> int | None:
+        async with reading(engine) as connection:
+            plan = await plans.read_plan(connection, topic)
+            positions = await plans.read_positions(connection, topic, log_id)
+        position = positions.get(partition)
+        if position is None and not plan.done and plan.log == log_id and partition in plan.ranges:
+            position = plan.ranges[partition][0]
+        if position is None:
+            return NO_SAY
+        held = (await log.held(topic)).get(partition)
+        if held is None:
+            return NO_SAY
+        behind = (held.end - position) * held.bytes // max(1, held.end - held.start)
+        if behind <= behind_bytes_max:
+            return position
+        metrics.ANALYTICS_LEFT_BEHIND.labels(topic).inc()
+        logger.warning(
+            "%s/%s: analytics is %d bytes behind and is not waited for", topic, partition, behind
+        )
+        return NO_SAY
 
     return floor
 

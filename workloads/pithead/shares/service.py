@@ -37,7 +37,12 @@ from pithead.shares.intake import PositionMoved
 from pithead.shares.pace import Trouble, pause, until_stopped
 from pithead.shares.pools import Pool, PoolConflict, register
 from pithead.shares.regions.servicer import RegionsServicer
-from pithead.shares.retention import Retention, accounting_floor
+from pithead.shares.retention import (
+    ANALYTICS_BEHIND_BYTES,
+    Retention,
+    accounting_floor,
+    analytics_floor,
+)
 from pithead.shares.schema import REVISION
 from pithead.shares.sealer import Sealer
 from pithead.shares.servicer import AccountingServicer
@@ -145,7 +150,13 @@ async def _serve(
             merging = f"old minutes of {pool.name}"
             loops.append(_step(compactor.step, merging, COMPACT_IDLE_S, standing, stop))
             if not pool_settings.keep.everything:
-                floors = [accounting_floor(engine), archive_floor(engine, pool.name)]
+                # Half of a bound: analytics that stands still must not close the edges.
+                behind = min(ANALYTICS_BEHIND_BYTES, (settings.log.bytes_max or 1 << 62) // 2)
+                floors = [
+                    accounting_floor(engine),
+                    archive_floor(engine, pool.name),
+                    analytics_floor(engine, log, behind),
+                ]
                 topic = shares_topic(pool.name)
                 retention = Retention(log, reader, topic, floors, pool_settings.keep, _now_ms)
                 name = f"what the log of {pool.name} lets go"
