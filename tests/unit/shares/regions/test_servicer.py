@@ -1,16 +1,19 @@
 """Who may push, over real connections: certificates, pools, logs, and one relay at a time."""
 
 import asyncio
+import contextlib
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import aiohttp
 import grpc
 import grpc.aio
 import pytest
 
 from pithead.config import (
+    HealthSettings,
     IntakeSettings,
     LogSettings,
     PeerSettings,
@@ -171,6 +174,41 @@ async def until(condition: Callable[[], bool]) -> None:
     async with asyncio.timeout(15):
         while not condition():
             await asyncio.sleep(0.02)
+
+
+async def readiness(port: int) -> tuple[int, str]:
+    async with (
+        aiohttp.ClientSession() as session,
+        session.get(f"http://127.0.0.1:{port}/readyz") as answer,
+    ):
+        return answer.status, await answer.text()
+
+
+async def test_a_relay_is_ready_while_the_hub_takes_what_it_has(tmp_path: Path) -> None:
+    door = served(tmp_path / "s")
+    port = free_port()
+    settings = RelaySettings(
+        region="eu",
+        pools=(POOL,),
+        log=LogSettings(directory=tmp_path / "region"),
+        hub=peer_of(door),
+        health=HealthSettings(host="127.0.0.1", port=port),
+    )
+
+    async def told(status: int) -> str:
+        async with asyncio.timeout(15):
+            while True:
+                with contextlib.suppress(aiohttp.ClientError):
+                    found, text = await readiness(port)
+                    if found == status:
+                        return text
+                await asyncio.sleep(0.05)
+
+    async with await Bench.make(tmp_path) as bench, relaying(settings):
+        assert "the hub: " in await told(503)
+        async with intake(bench.engine, bench.pool, bench.log, door):
+            await told(200)
+        assert "the hub: " in await told(503)
 
 
 async def test_a_relay_pushes_over_tls_waits_for_the_hub_and_is_taken_over(

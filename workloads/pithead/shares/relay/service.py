@@ -19,6 +19,7 @@ from pithead.telemetry.health import Standing, health_server
 logger = logging.getLogger(__name__)
 
 WATCH_S = 2.0
+HUB = "the hub"
 
 REFUSALS = (
     grpc.StatusCode.PERMISSION_DENIED,
@@ -54,9 +55,11 @@ async def run(settings: RelaySettings, stop: asyncio.Event) -> None:
             asyncio.TaskGroup() as group,
         ):
             standing.started()
+            # Nobody asks a relay for anything: ready means that its region is not cut off.
+            standing.say(HUB, "not reached yet")
             stub = relay_pb2_grpc.RegionsStub(opened)
             group.create_task(_watch(region, settings.bound_bytes, standing, stop))
-            group.create_task(_dial(region, stub, settings.hub.address, stop))
+            group.create_task(_dial(region, stub, settings.hub.address, standing, stop))
     finally:
         for reader in region.readers.values():
             await reader.close()
@@ -66,12 +69,14 @@ async def _dial(
     region: Region,
     stub: "relay_pb2_grpc.RegionsAsyncStub",
     address: str,
+    standing: Standing,
     stop: asyncio.Event,
 ) -> None:
     trouble = Trouble(f"the hub at {address}")
 
     def connected() -> None:
         trouble.worked()
+        standing.say(HUB, "")
         metrics.CONNECTED.set(1)
         logger.info("region %s: the hub at %s takes what it has", region.name, address)
 
@@ -88,7 +93,9 @@ async def _dial(
             ending = _first(endings)
         finally:
             metrics.CONNECTED.set(0)
-        await pause(stop, trouble.failed(_said(ending)))
+        said = _said(ending)
+        standing.say(HUB, str(said) or type(said).__name__)
+        await pause(stop, trouble.failed(said))
 
 
 async def _watch(region: Region, bound_bytes: int, standing: Standing, stop: asyncio.Event) -> None:
