@@ -42,6 +42,7 @@ SECRETS = {
     "kafka-us-edge": {"username": "edge-us", "password": "e-secret"},
     "kafka-us-relay": {"username": "relay-us", "password": "f-secret"},
     "kafka-us-ca": {"ca.crt": CERTIFICATE},
+    "clickhouse": {"username": "pithead", "password": "g-secret"},
     "postgres-admin": {"username": "postgres", "password": "d-secret"},
 }
 
@@ -237,6 +238,8 @@ def test_one_apply_makes_a_pool_in_three_clusters(stage: Stage) -> None:
         "deployments/pithead-shares",
         "deployments/pithead-rewards",
         "deployments/pithead-ledger",
+        "deployments/pithead-analytics",
+        "services/pithead-analytics",
         "cronjobs/pithead-payouts-litecoin",
     } <= hub
     assert not [key for key in stage.ours("us") if "shares" in key or "wallet" in key]
@@ -249,6 +252,7 @@ def test_one_apply_makes_a_pool_in_three_clusters(stage: Stage) -> None:
     assert status["regionsReady"] == "3/3"
     assert [each["id"] for each in status["regions"]] == ["eu", "us", "asia"]
     assert stage.condition("StreamReady")["status"] == "True"
+    assert stage.condition("AnalyticsReady")["status"] == "True"
     assert stage.condition("Stalled")["status"] == "False"
     assert condition(stage.get("coinendpoints", "litecoin"), "WalletReady")["status"] == "True"
     assert stage.get("rewardschemes", "pplns")["status"]["usedBy"] == [POOL]
@@ -316,6 +320,29 @@ def test_nothing_ends_a_pod_whose_spool_holds_shares(stage: Stage) -> None:
     report(stage, "us", told)
     stage.until("the edges of a region that is off go", lambda: cluster.api.found(path) is None)
     assert f"deployments/{POOL}-us-relay" in stage.ours("us")
+
+
+def test_charts_that_can_not_be_made_stall_nothing(stage: Stage) -> None:
+    stage.player.failing["analytics"] = (2, "ClickHouse refuses the user")
+    stage.operator()
+    stage.apply_example()
+    stage.until_ready()
+    stage.until(
+        "the failure to be told",
+        lambda: stage.condition("AnalyticsReady").get("reason") == "AnalyticsJobFailed",
+        90,
+    )
+    assert stage.condition("AnalyticsReady")["message"] == "ClickHouse refuses the user"
+    assert stage.condition("Stalled")["status"] == "False"
+    assert stage.condition("Ready")["status"] == "True"
+    assert "deployments/pithead-analytics" not in stage.ours("eu")
+    # Whoever does without them gets rid of them.
+    stage.patch("miningpools", POOL, {"spec": {"analytics": None}})
+    stage.until(
+        "the Job to go",
+        lambda: not [key for key in stage.ours("eu") if "wire-analytics" in key],
+    )
+    assert stage.condition("AnalyticsReady") == {}
 
 
 def report(stage: Stage, region: str, told: Object) -> None:

@@ -25,6 +25,7 @@ FIRES_AT: dict[str, str] = {
     "PitheadNoNode": "0x240",
     "PitheadRelayAway": "0x240",
     "PitheadRelayBehind": "301x240",
+    "PitheadAnalyticsBehind": "901x240",
 }
 """Series at which an alert fires, where that is not 1 or, of a counter, growth."""
 

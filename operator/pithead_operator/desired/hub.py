@@ -3,12 +3,15 @@
 They are rendered in phases, because some facts exist only once earlier ones
 run: `render_base` needs the manifests alone; `render_money` (ledger, rewards)
 the wallets' scripts; `render_shares` the schemes' slots as well; `render_payouts`
-a CronJob for each coin. Each service has a ConfigMap of its own, so that a phase
+a CronJob for each coin; `render_analytics`, which nothing waits for, the tables
+that its Job makes. Each service has a ConfigMap of its own, so that a phase
 that waits leaves the settings of the others alone.
 
 One process of each: they own their database, and two at once would only wait
 for each other. So a change stops the old one first.
 """
+
+from typing import Literal
 
 from pithead.config import Settings, to_json
 from pithead.config.cluster import INTAKE_PORT, RPC_PORT, ClusterPlaces
@@ -36,11 +39,14 @@ from pithead_operator.desired.pods import (
     pod_template,
 )
 from pithead_operator.desired.settings import (
+    analytics_settings,
     ledger_settings,
     payouts_settings,
     rewards_settings,
     shares_settings,
 )
+
+Served = HubService | Literal["analytics"]
 
 SERVICE_REQUESTS = {"cpu": "50m", "memory": "128Mi"}
 PAYOUTS_REQUESTS = {"cpu": "50m", "memory": "96Mi"}
@@ -77,6 +83,17 @@ def render_shares(inputs: HubInputs) -> tuple[Object, ...]:
     return _workload(inputs, "shares", shares_settings(inputs))
 
 
+def render_analytics(inputs: HubInputs) -> tuple[Object, ...]:
+    """What makes charts of shares; nothing when the pools name no ClickHouse."""
+    settings = analytics_settings(inputs)
+    if settings is None:
+        return ()
+    return (
+        _service(inputs, "analytics"),
+        *_workload(inputs, "analytics", settings, ("shares", "analytics")),
+    )
+
+
 def render_payouts(inputs: HubInputs) -> tuple[Object, ...]:
     """A CronJob and its settings for each coin; each run sees the secrets of its coin alone."""
     found: list[Object] = []
@@ -90,7 +107,7 @@ def _selector(labels: dict[str, str]) -> dict[str, str]:
     return {key: labels[key] for key in (names.NAME_LABEL, names.COMPONENT_LABEL)}
 
 
-def _service(inputs: HubInputs, service: HubService) -> Object:
+def _service(inputs: HubInputs, service: Served) -> Object:
     labels = names.hub_labels(inputs, service)
     return new_object(
         "v1",
@@ -149,7 +166,9 @@ def has_relays(inputs: HubInputs) -> bool:
     return ClusterPlaces(inputs.manifests).intake() is not None
 
 
-def _workload(inputs: HubInputs, service: HubService, settings: Settings) -> tuple[Object, Object]:
+def _workload(
+    inputs: HubInputs, service: Served, settings: Settings, command: tuple[str, ...] = ()
+) -> tuple[Object, Object]:
     labels = names.hub_labels(inputs, service)
     name = service_name(service)
     text = to_json(settings)
@@ -159,7 +178,7 @@ def _workload(inputs: HubInputs, service: HubService, settings: Settings) -> tup
     if service == "shares" and has_relays(inputs):
         ports["intake"] = INTAKE_PORT
     pod = Pod(
-        args=(service, "--config", SETTINGS_FILE),
+        args=(*(command or (service,)), "--config", SETTINGS_FILE),
         labels=labels,
         account=HUB_ACCOUNT,
         requests=SERVICE_REQUESTS,
@@ -258,7 +277,7 @@ def _network_policies(inputs: HubInputs) -> tuple[Object, Object]:
             inputs.namespace,
             "pithead-services",
             labels,
-            pods_of(*SERVICES),
+            pods_of(*SERVICES, "analytics"),
             [
                 {"from": [own], "ports": [open_port(RPC_PORT)]},
                 {"ports": [open_port(HEALTH_PORT)]},

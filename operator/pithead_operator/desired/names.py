@@ -52,7 +52,16 @@ INTAKE_SERVICE = "pithead-intake"
 FACTS = "pithead-facts"
 
 Component = Literal[
-    "stratum", "relay", "shares", "rewards", "ledger", "payouts", "wiring", "anchor", "status"
+    "stratum",
+    "relay",
+    "shares",
+    "rewards",
+    "ledger",
+    "analytics",
+    "payouts",
+    "wiring",
+    "anchor",
+    "status",
 ]
 
 
@@ -90,7 +99,7 @@ def edge_name(
     return joined(pool, region, suffix=part)
 
 
-def service_name(service: HubService) -> str:
+def service_name(service: HubService | Literal["analytics"]) -> str:
     """Name of a hub service's Deployment, Service and ConfigMap."""
     return f"pithead-{service}"
 

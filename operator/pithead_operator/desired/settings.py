@@ -5,12 +5,14 @@ runtimes; what it names below /run/pithead is mounted by `pods`.
 """
 
 from pithead.config import (
+    AnalyticsSettings,
     LedgerSettings,
     PayoutsSettings,
     RelaySettings,
     RewardsSettings,
     SharesSettings,
     StratumSettings,
+    WireAnalyticsSettings,
     WireDatabasesSettings,
     WireSchemesSettings,
     WireTopicsSettings,
@@ -21,6 +23,7 @@ from pithead.config.cluster import (
     ClusterEdge,
     ClusterPlaces,
     relay_settings,
+    wire_analytics,
     wire_databases,
     wire_region_topics,
     wire_schemes,
@@ -28,6 +31,7 @@ from pithead.config.cluster import (
     wire_wallet,
 )
 from pithead.config.render import (
+    render_analytics,
     render_edge,
     render_ledger,
     render_payouts,
@@ -52,6 +56,11 @@ def shares_settings(inputs: HubInputs) -> SharesSettings:
     """Settings of the share processor; raises RenderError until scripts and slots are known."""
     places = ClusterPlaces(inputs.manifests)
     return render_shares(inputs.manifests, places, inputs.facts.scripts, inputs.facts.slots)
+
+
+def analytics_settings(inputs: HubInputs) -> AnalyticsSettings | None:
+    """Settings of analytics; None when the pools name no ClickHouse."""
+    return render_analytics(inputs.manifests, ClusterPlaces(inputs.manifests))
 
 
 def payouts_settings(inputs: HubInputs, endpoint: str) -> PayoutsSettings:
@@ -96,6 +105,11 @@ def databases_settings(inputs: HubInputs) -> WireDatabasesSettings:
 def topics_settings(inputs: HubInputs) -> WireTopicsSettings:
     """What the topics' Job makes."""
     return wire_topics(inputs.manifests)
+
+
+def wire_analytics_settings(inputs: HubInputs) -> WireAnalyticsSettings | None:
+    """What the analytics' Job makes; None when the pools name no ClickHouse."""
+    return wire_analytics(inputs.manifests)
 
 
 def wallet_settings(inputs: HubInputs, endpoint: str) -> WireWalletSettings:

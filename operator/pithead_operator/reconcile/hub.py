@@ -1,7 +1,8 @@
 """Answers for one hub namespace: the services that all its pools share, phase by phase.
 
     judge the objects -> minted Secrets -> base -> Jobs: databases, topics, wallets
-        -> ledger, rewards -> Job: schemes -> shares, CronJobs -> prune
+        -> ledger, rewards -> Job: schemes -> shares, CronJobs; Job: analytics -> analytics
+        -> prune
 
 A phase that waits does not hold back what earlier ones made. What Jobs told is
 kept in a ConfigMap, so a Job is asked once. The outcome is what the pools of
@@ -37,6 +38,7 @@ from pithead_operator.regions.view import Outcome, View
 from pithead_operator.wiring.facts import facts_object, read_facts
 from pithead_operator.wiring.jobs import (
     WireJob,
+    analytics_job,
     databases_job,
     schemes_job,
     topics_job,
@@ -69,6 +71,8 @@ class HubState:
     topics: JobState = field(default_factory=lambda: JobState(Phase.PENDING))
     wallets: Mapping[str, JobState] = field(default_factory=dict)
     """By CoinEndpoint."""
+    analytics: JobState | None = None
+    """Of the Job that makes tables for charts; None without analytics. Nothing waits for it."""
 
 
 @dataclass
@@ -226,6 +230,7 @@ class HubReconciler:
         await self._ensure(view, this, (*minted.objects, edge_status_object(inputs)), anchor="")
         await self._ensure(view, this, desired.render_base(inputs))
         topics, wallets = await self._wire(view, this)
+        analytics = await self._analytics(view, this)
         if this.complete:
             await self._prune(view, this)
         return HubState(
@@ -235,6 +240,7 @@ class HubReconciler:
             findings=tuple(this.findings),
             topics=topics,
             wallets=wallets,
+            analytics=analytics,
         )
 
     async def _wire(self, view: View, this: _Pass) -> tuple[JobState, dict[str, JobState]]:
@@ -273,6 +279,24 @@ class HubReconciler:
         for service in services:
             self._is_ready(view, service, this)
         return topics, wallets
+
+    async def _analytics(self, view: View, this: _Pass) -> JobState | None:
+        """Charts: whatever is wrong with them holds up and stalls nothing else."""
+        # Its own books, so that it neither waits for us nor we for it.
+        apart = _Pass(this.inputs, this.results)
+        try:
+            job, items = analytics_job(this.inputs), desired.render_analytics(this.inputs)
+        except MissingInput as error:
+            this.complete = False
+            return JobState(Phase.PENDING, message=str(error))
+        this.keep |= {key_of(item) for item in items}
+        if job is None:
+            return None
+        this.jobs.append(job)
+        state = await self._job(view, apart, job)
+        if state.phase is Phase.SUCCEEDED:
+            await self._ensure(view, apart, items)
+        return state
 
     def _earlier_facts(self, namespace: str, this: _Pass) -> Facts:
         """What earlier Jobs told, so that edges are kept in shape while new ones run.

@@ -94,6 +94,8 @@ class HubView:
     """What keeps the hub from being as wanted, that a person must see to."""
     stream: Mark | None = None
     payouts: Mark | None = None
+    analytics: Mark | None = None
+    """None when the pool names no ClickHouse."""
 
 
 def conditions(
@@ -170,6 +172,7 @@ def pool_status(
         *standard(wrong, waiting, absent, "every region serves miners"),
         hub.stream or Mark(STREAM_READY, "Unknown", REASON_WAITING, ""),
         hub.payouts or Mark(PAYOUTS_READY, "Unknown", REASON_WAITING, ""),
+        *([hub.analytics] if hub.analytics is not None else []),
     ]
     rates = [each.told.hashrate for each in regions if each.told.hashrate is not None]
     return {

@@ -9,7 +9,13 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-from pithead.manifests.conditions import PAYOUTS_READY, RELAYED, STREAM_READY, WALLET_READY
+from pithead.manifests.conditions import (
+    ANALYTICS_READY,
+    PAYOUTS_READY,
+    RELAYED,
+    STREAM_READY,
+    WALLET_READY,
+)
 from pithead_operator.desired import names
 from pithead_operator.reconcile.gather import Finding
 from pithead_operator.reconcile.hub import HubState
@@ -182,7 +188,27 @@ class Teller:
             findings=hub.findings if known else (),
             stream=_stream(hub.topics, regions) if known else None,
             payouts=self._payouts(item, hub) if known else None,
+            analytics=self._analytics(item, hub),
         )
+
+    def _analytics(self, item: Object, hub: HubState) -> Mark | None:
+        if hub.analytics is None:
+            return None
+        told = hub.analytics
+        if told.phase is Phase.FAILED:
+            return Mark(ANALYTICS_READY, "False", "AnalyticsJobFailed", told.message)
+        if told.phase is not Phase.SUCCEEDED:
+            text = told.message or "the tables of charts are being made"
+            return Mark(ANALYTICS_READY, "Unknown", REASON_WAITING, text)
+        name = names.service_name("analytics")
+        seen = self._clusters.hub.view(item["metadata"]["namespace"]).find("Deployment", name)
+        if seen is None or seen.pods is None or not seen.pods.ready:
+            text = (
+                f"Deployment {name} has no ready pod; its log says why. Charts wait, and nothing "
+                "else does"
+            )
+            return Mark(ANALYTICS_READY, "False", "AnalyticsAway", text)
+        return Mark(ANALYTICS_READY, "True", "Filling", "shares arrive in ClickHouse")
 
     def _payouts(self, item: Object, hub: HubState) -> Mark:
         spec = item.get("spec") or {}

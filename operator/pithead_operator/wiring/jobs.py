@@ -1,4 +1,4 @@
-"""Answers for the Jobs that wire a hub: databases, topics, wallets, schemes.
+"""Answers for the Jobs that wire a hub: databases, topics, wallets, schemes, charts.
 
 A region with a Kafka of its own has a topics Job too, in its own cluster.
 
@@ -40,9 +40,10 @@ from pithead_operator.desired.settings import (
     schemes_settings,
     topics_settings,
     wallet_settings,
+    wire_analytics_settings,
 )
 
-Kind = Literal["databases", "topics", "wallet", "schemes"]
+Kind = Literal["databases", "topics", "wallet", "schemes", "analytics"]
 
 REQUESTS = {"cpu": "50m", "memory": "96Mi"}
 GRACE_S = 10
@@ -88,6 +89,12 @@ def wallet_jobs(inputs: HubInputs) -> tuple[WireJob, ...]:
 def schemes_job(inputs: HubInputs) -> WireJob:
     """The schemes of all pools, told to rewards; raises MissingInput."""
     return _job(inputs, "schemes", schemes_settings(inputs))
+
+
+def analytics_job(inputs: HubInputs) -> WireJob | None:
+    """Tables of charts; None when the pools name no ClickHouse. Raises MissingInput."""
+    settings = wire_analytics_settings(inputs)
+    return _job(inputs, "analytics", settings) if settings is not None else None
 
 
 def region_topics_job(edge: EdgeInputs) -> WireJob:

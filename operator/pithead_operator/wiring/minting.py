@@ -45,7 +45,7 @@ from pithead_operator.desired import names
 from pithead_operator.desired.inputs import Object
 from pithead_operator.desired.objects import new_object
 
-CERTIFIED = (*WITH_DATABASE, WIRING)
+CERTIFIED = (*WITH_DATABASE, "analytics", WIRING)
 """Processes with a certificate: each serves, calls, or does both."""
 
 CA_LIFE = timedelta(days=3650)

@@ -15,6 +15,7 @@ from typing import Any
 
 import asyncpg
 import yaml
+from clickhouse_driver import Client
 
 from pithead.coins.registry import chain_params
 from pithead.miner.demo import demo_address
@@ -337,6 +338,18 @@ class Stage:
                 await connection.close()
 
         return asyncio.run(ask())
+
+    def charted(self) -> int:
+        """Accepted shares in ClickHouse, each counted once."""
+        server = self.backing.clickhouse
+        client = Client(
+            server.address, port=server.port, password=server.password, database="pithead",
+            connect_timeout=5, send_receive_timeout=20,
+        )  # fmt: skip
+        try:
+            return int(client.execute("SELECT count() FROM shares FINAL")[0][0])
+        finally:
+            client.disconnect()
 
     def credited(self) -> Counter[str]:
         """Shares in the cells, by account."""

@@ -18,6 +18,7 @@ from pithead.config.cluster import ClusterPlaces
 from pithead.manifests import Manifests, manifests_from_objects, revision_of
 from pithead.manifests.backing import Database
 from pithead_operator.desired.hub import (
+    render_analytics,
     render_base,
     render_money,
     render_payouts,
@@ -173,6 +174,7 @@ SECRET_TEXTS = {
     "kafka-user": {"username": "kafka-me", "password": "kafka-word"},
     "kafka-ca": {"ca.crt": "-----BEGIN CERTIFICATE-----\nkafka-authority\n"},
     "postgres-admin": {"username": "postgres", "password": "postgres-word"},
+    "clickhouse": {"username": "charts", "password": "charts-word"},
     "us-kafka": {"username": "us-edges", "password": "us-edges-word"},
     "us-relay": {"username": "us-relay", "password": "us-relay-word"},
     "us-ca": {"ca.crt": "-----BEGIN CERTIFICATE-----\nus-authority\n"},
@@ -259,10 +261,33 @@ def hub_inputs(objects: list[Object] | None = None, texts: Texts = SECRET_TEXTS)
     )
 
 
+CLICKHOUSE = {
+    "host": "clickhouse.example",
+    "database": "charts",
+    "credentialsSecretRef": {"name": "clickhouse"},
+    "sslMode": "verify-full",
+    "rawRetentionDays": 30,
+}
+
+
+def charted_inputs() -> HubInputs:
+    """The hub of the two pools, with a ClickHouse."""
+    objects = all_objects()
+    for each in objects:
+        if each["kind"] == "MiningPool":
+            each["spec"]["analytics"] = CLICKHOUSE
+    return hub_inputs(objects)
+
+
 def relayed_inputs(**spec: Any) -> HubInputs:
-    """The hub of the two pools, one of them with a region that has a log of its own."""
-    objects = [relayed_pool(**spec) if each["metadata"]["name"] == "ltc" else each
-               for each in all_objects()]  # fmt: skip
+    """The hub of the two pools with a ClickHouse, and a region of one with a log of its own."""
+    objects = [
+        relayed_pool(**spec) if each["metadata"]["name"] == "ltc" else each
+        for each in all_objects()
+    ]
+    for each in objects:
+        if each["kind"] == "MiningPool":
+            each["spec"]["analytics"] = CLICKHOUSE
     return hub_inputs(objects)
 
 
@@ -281,7 +306,7 @@ def example_inputs() -> HubInputs:
 
 def whole_hub(hub: HubInputs) -> tuple[Object, ...]:
     """Every phase of the hub, in order."""
-    phases = (render_base, render_money, render_shares, render_payouts)
+    phases = (render_base, render_money, render_shares, render_analytics, render_payouts)
     return tuple(each for phase in phases for each in phase(hub))
 
 

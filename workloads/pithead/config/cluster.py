@@ -31,6 +31,7 @@ from pithead.config import (
     SpoolSettings,
     TlsFiles,
     TopicSettings,
+    WireAnalyticsSettings,
     WireDatabasesSettings,
     WireSchemesSettings,
     WireTopicsSettings,
@@ -342,6 +343,12 @@ def _topics(pool: MiningPool, kafka: Kafka) -> tuple[TopicSettings, ...]:
             replicas=kafka.replicas,
         ),
     )
+
+
+def wire_analytics(manifests: Manifests) -> WireAnalyticsSettings | None:
+    """What the analytics Job is told; None without a columnar database."""
+    store = ClusterPlaces(manifests).columnar()
+    return WireAnalyticsSettings(store=store) if store is not None else None
 
 
 def wire_wallet(manifests: Manifests, endpoint: str) -> WireWalletSettings:

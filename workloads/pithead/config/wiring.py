@@ -1,7 +1,7 @@
 """Answers for the settings of the wiring tasks, each of which makes or asks something once."""
 
 from pithead.config.loading import Settings
-from pithead.config.shared import CoinSettings, KafkaSettings, PeerSettings
+from pithead.config.shared import CoinSettings, ColumnarSettings, KafkaSettings, PeerSettings
 
 
 class ServiceRole(Settings, frozen=True, kw_only=True):
@@ -36,6 +36,12 @@ class WireTopicsSettings(Settings, frozen=True, kw_only=True):
 
     kafka: KafkaSettings
     topics: tuple[TopicSettings, ...]
+
+
+class WireAnalyticsSettings(Settings, frozen=True, kw_only=True):
+    """The columnar database of charts, whose tables are to be there."""
+
+    store: ColumnarSettings
 
 
 class WireWalletSettings(Settings, frozen=True, kw_only=True):

@@ -16,7 +16,13 @@ import yaml
 
 from pithead_operator.desired.edge import edge_status_object, render_edge
 from pithead_operator.desired.inputs import Object
-from pithead_operator.wiring.jobs import databases_job, schemes_job, topics_job, wallet_jobs
+from pithead_operator.wiring.jobs import (
+    analytics_job,
+    databases_job,
+    schemes_job,
+    topics_job,
+    wallet_jobs,
+)
 from tests.unit.operator.samples import all_edges, example_inputs, whole_hub
 
 pytestmark = pytest.mark.gate
@@ -42,7 +48,9 @@ _Readable.add_representer(str, _text)
 
 def rendered() -> dict[str, list[Object]]:
     hub = example_inputs()
-    jobs = (databases_job(hub), topics_job(hub), *wallet_jobs(hub), schemes_job(hub))
+    charts = analytics_job(hub)
+    assert charts is not None
+    jobs = (databases_job(hub), topics_job(hub), *wallet_jobs(hub), schemes_job(hub), charts)
     files = {
         "hub": [*whole_hub(hub), edge_status_object(hub)],
         "wiring": [each for job in jobs for each in job.objects],

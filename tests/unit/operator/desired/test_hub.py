@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from pithead.config import (
+    AnalyticsSettings,
     LedgerSettings,
     PayoutsSettings,
     RewardsSettings,
@@ -15,6 +16,7 @@ from pithead.config import (
 )
 from pithead.config.places import RenderError
 from pithead_operator.desired.hub import (
+    render_analytics,
     render_base,
     render_money,
     render_payouts,
@@ -23,7 +25,7 @@ from pithead_operator.desired.hub import (
 from pithead_operator.desired.inputs import Facts, HubInputs, MissingInput, Object
 from pithead_operator.wiring.minting import dns_names
 from tests.unit.operator import samples
-from tests.unit.operator.samples import changed, hub_inputs, whole_hub, with_secret
+from tests.unit.operator.samples import changed, charted_inputs, hub_inputs, whole_hub, with_secret
 
 pytestmark = pytest.mark.gate
 
@@ -57,6 +59,33 @@ def pods(inputs: HubInputs) -> dict[str, Object]:
         if each["kind"] == "CronJob":
             found[each["metadata"]["name"]] = each["spec"]["jobTemplate"]["spec"]["template"]
     return found
+
+
+def test_charts_have_a_process_of_their_own_where_there_is_a_clickhouse() -> None:
+    assert render_analytics(hub_inputs()) == ()
+    hub = charted_inputs()
+    objects = render_analytics(hub)
+    assert [each["kind"] for each in objects] == ["Service", "ConfigMap", "Deployment"]
+    settings = settings_of(objects, "pithead-analytics", AnalyticsSettings)
+    assert settings.store.clickhouse is not None
+    assert settings.store.clickhouse.host == "clickhouse.example"
+    assert settings.store.clickhouse.password == "fromFile:/run/pithead/clickhouse/password"
+    assert settings.retention_days == 30
+    assert settings.database == "fromFile:/run/pithead/pithead-roles/shares-url"
+    template = named(objects, "Deployment")["pithead-analytics"]["spec"]["template"]
+    container = template["spec"]["containers"][0]
+    assert container["args"][:2] == ["shares", "analytics"]
+    assert mounted(template) == {
+        "clickhouse": ["password", "username"],
+        "kafka-ca": ["ca.crt"],
+        "kafka-user": ["password", "username"],
+        "pithead-roles": ["shares-url"],
+        "pithead-tls": ["analytics.crt", "analytics.key", "ca.crt"],
+    }
+    policies = list(named(render_base(hub), "NetworkPolicy").values())
+    labels = template["metadata"]["labels"]
+    assert allowed(policies, labels, pods(hub)["pithead-rewards"]["metadata"]["labels"], 9500)
+    assert not allowed(policies, {"app": "other"}, labels, 9500)
 
 
 def test_anchor_comes_first() -> None:

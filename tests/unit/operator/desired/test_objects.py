@@ -12,6 +12,7 @@ from pithead_operator.desired.inputs import HubInputs, Object
 from pithead_operator.desired.relay import render_relay, render_relay_base
 from pithead_operator.wiring.facts import facts_object
 from pithead_operator.wiring.jobs import (
+    analytics_job,
     databases_job,
     region_topics_job,
     schemes_job,
@@ -31,6 +32,7 @@ from tests.unit.operator.samples import (
 pytestmark = pytest.mark.gate
 
 EXTERNAL_SECRETS = {
+    "clickhouse",
     "bitcoin-wallet",
     "bitcoin.rpc",
     "kafka-ca",
@@ -48,7 +50,9 @@ MINTED = ("pithead-ca", "pithead-tls", "pithead-roles", "pithead-regions")
 
 def hub_objects(hub: HubInputs) -> list[Object]:
     """All that lies in the hub's namespace, beside edges."""
-    jobs = (databases_job(hub), topics_job(hub), *wallet_jobs(hub), schemes_job(hub))
+    jobs = [databases_job(hub), topics_job(hub), *wallet_jobs(hub), schemes_job(hub)]
+    if (charts := analytics_job(hub)) is not None:
+        jobs.append(charts)
     return [
         *(secret_object(NAMESPACE, HUB_UID, name, hub.secrets[name]) for name in MINTED),
         *whole_hub(hub),

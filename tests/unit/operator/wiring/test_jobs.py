@@ -7,6 +7,7 @@ import pytest
 
 from pithead.config import (
     Settings,
+    WireAnalyticsSettings,
     WireDatabasesSettings,
     WireSchemesSettings,
     WireTopicsSettings,
@@ -16,13 +17,14 @@ from pithead.config import (
 from pithead_operator.desired.inputs import HubInputs, MissingInput, Object, Release
 from pithead_operator.wiring.jobs import (
     WireJob,
+    analytics_job,
     databases_job,
     schemes_job,
     topics_job,
     wallet_jobs,
 )
 from tests.unit.operator import samples
-from tests.unit.operator.samples import changed, hub_inputs, with_secret
+from tests.unit.operator.samples import changed, charted_inputs, hub_inputs, with_secret
 
 pytestmark = pytest.mark.gate
 
@@ -52,6 +54,20 @@ def remade(before: HubInputs, after: HubInputs) -> set[str]:
     """Which Jobs another input makes anew."""
     first, second = names(before), names(after)
     return {kind for kind in first if first[kind] != second[kind]}
+
+
+def test_tables_of_charts_are_made_where_there_is_a_clickhouse() -> None:
+    assert analytics_job(hub_inputs()) is None
+    hub = charted_inputs()
+    job = analytics_job(hub)
+    assert job is not None
+    text = job.objects[0]["data"]["settings.json"].encode()
+    settings = from_json(text, WireAnalyticsSettings)
+    assert settings.store.clickhouse is not None
+    assert settings.store.clickhouse.tls
+    again = analytics_job(with_secret(hub, "clickhouse", "password", b"new"))
+    assert again is not None
+    assert again.name != job.name
 
 
 def test_jobs_are_named_by_kind_endpoint_and_hash() -> None:
