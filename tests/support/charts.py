@@ -3,6 +3,7 @@
 For tests of questions: the way of a batch through the log is tested elsewhere.
 """
 
+import itertools
 import random
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -10,9 +11,13 @@ from dataclasses import dataclass
 import numpy as np
 
 from pithead.shares.analytics.reading import region_id, worker_id
+from pithead.shares.analytics.recompute import statements
 from pithead.store.columnar import Column, Columnar
 
 REASONS = {1: "stale", 2: "duplicate", 3: "low", 4: "invalid", 5: "invalid"}
+VERSIONS = itertools.count(1)
+"""Of rollups that replace each other: the highest stays."""
+
 SUMS = ("shares", "work", "stale", "duplicate", "low", "invalid")
 
 
@@ -62,8 +67,8 @@ def events_of(
     return events
 
 
-async def load(door: Columnar, pool: str, pool_id: int, events: Iterable[Event]) -> None:
-    """Insert events; views make the rollups."""
+async def load(door: Columnar, pool: str, pool_id: int, events: Sequence[Event]) -> None:
+    """Insert events, and count the rollups where the server has no views."""
     made = [event for event in events if not event.reason]
     refused = [event for event in events if event.reason]
     await door.insert("shares", _shares(pool, pool_id, made))
@@ -85,6 +90,10 @@ async def load(door: Columnar, pool: str, pool_id: int, events: Iterable[Event])
         "regions",
         {"region": np.array([region_id(name) for name in regions], np.uint32), "name": regions},
     )
+    if not door.server.modern:
+        minutes = np.unique(np.array([event.t_s // 60 for event in events], np.int64))
+        for statement in statements(pool_id, minutes, next(VERSIONS)):
+            await door.command(statement)
 
 
 def _places(pool: str, pool_id: int, events: Sequence[Event]) -> dict[str, Column]:

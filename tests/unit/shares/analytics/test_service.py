@@ -17,7 +17,7 @@ from pithead.config import (
     ServeSettings,
     Unusable,
 )
-from pithead.contracts import charts_pb2, charts_pb2_grpc
+from pithead.contracts import analytics_pb2, analytics_pb2_grpc, charts_pb2, charts_pb2_grpc
 from pithead.rpc import channel
 from pithead.shares.analytics.service import refill, run
 from tests.support.analytics import append, expected
@@ -92,6 +92,12 @@ async def test_it_writes_what_comes_and_tells_how_far_it_is(
     await standing(settings, lambda reply: reply.shares == 6 and not reply.trouble)
     await append(tmp_path / "log", batches[2:])
     await standing(settings, lambda reply: reply.shares == 12 and reply.lag_ms == 0)
+    async with channel(PeerSettings(address=settings.serve.address)) as there:
+        asked = analytics_pb2.HashrateRequest(
+            subject=analytics_pb2.Subject(pool=POOL), span=analytics_pb2.SPAN_1H
+        )
+        chart = await analytics_pb2_grpc.AnalyticsStub(there).Hashrate(asked)
+    assert sum(chart.series[0].shares) == 12
     stop.set()
     await running
     assert (await refill(settings))["rebuilt"] == [POOL]

@@ -15,7 +15,7 @@ from tests.support.charts import Event, counted
 from tests.support.shares import BITS, POOL, address
 from tests.unit.shares.analytics.queries.world import DAY_S, NOW_S, World, open_world, refused
 
-pytestmark = [pytest.mark.gate, pytest.mark.needs("chdb")]
+pytestmark = pytest.mark.columnar
 
 SPANS = {
     contract.SPAN_1H: (3600, 60, 60),
