@@ -34,6 +34,7 @@ from pithead.log.spool import Spool
 from pithead.log.spooled import SpooledLog, SpooledWriter
 from tests.support.crashing_disk import CrashingDisk, PowerCut
 from tests.support.scripted_log import Mood, ScriptedLog
+from tests.unit.log.faults import FailingDisk
 from tests.unit.log.test_spooled import BLOCKS, SHARES, arrived, batch
 
 pytestmark = [pytest.mark.gate, pytest.mark.timeout(120)]
@@ -203,6 +204,7 @@ class SpoolMachine(RuleBasedStateMachine):
             self.patch.setattr(spooled, name, seconds)
         self.loop = asyncio.new_event_loop()
         self.log = ScriptedLog(partitions=3)
+        self.disk = FailingDisk()
         self.process: SpooledLog | None = None
         self.writer: SpooledWriter | None = None
         self.producers: list[bytes] = []
@@ -246,6 +248,13 @@ class SpoolMachine(RuleBasedStateMachine):
     def time_passes(self, seconds: float) -> None:
         self.loop.run_until_complete(asyncio.sleep(seconds))
 
+    @rule(code=st.sampled_from([errno.ENOSPC, errno.EIO]), sync=st.booleans())
+    def the_disk_will_fail(self, code: int, sync: bool) -> None:
+        if sync:
+            self.disk.sync_errno = code
+        else:
+            self.disk.write_errno = code
+
     @precondition(lambda self: self.process is not None)
     @rule()
     def the_process_ends_as_it_is(self) -> None:
@@ -253,6 +262,8 @@ class SpoolMachine(RuleBasedStateMachine):
 
     async def appended(self, number: int, size: int) -> None:
         writer = self.writer or await self.started()
+        if writer is None:
+            return
         producer = self.producers[-1]
         for _ in range(number):
             # Bound to its bytes before the first attempt, whatever becomes of it.
@@ -261,17 +272,32 @@ class SpoolMachine(RuleBasedStateMachine):
                 await writer.append(self.bound)
             except LogFull:
                 return
+            except LogBroken:
+                await writer.close()
+                self.writer = None
+                return
             self.acknowledged.add((producer, self.sequence))
             self.sequence += 1
             self.bound = b""
 
-    async def started(self) -> SpooledWriter:
-        producer = bytes([len(self.producers) + 1]) * 16
-        self.producers.append(producer)
-        self.sequence, self.bound = 0, b""
-        topics = (SHARES, BLOCKS)
-        self.process = SpooledLog(self.log, self.root, producer, topics, bytes_max=self.BYTES_MAX)
-        self.writer = await self.process.writer(SHARES, "")
+    async def started(self) -> SpooledWriter | None:
+        """Open the writer, of a new process when there is none; None when the disk forbids it."""
+        if self.process is None:
+            producer = bytes([len(self.producers) + 1]) * 16
+            self.producers.append(producer)
+            self.sequence, self.bound = 0, b""
+            self.process = SpooledLog(
+                self.log,
+                self.root,
+                producer,
+                (SHARES, BLOCKS),
+                bytes_max=self.BYTES_MAX,
+                disk=self.disk,
+            )
+        try:
+            self.writer = await self.process.writer(SHARES, "")
+        except (LogFull, LogBroken, OSError):
+            return None
         return self.writer
 
     async def ended(self) -> None:
@@ -283,6 +309,7 @@ class SpoolMachine(RuleBasedStateMachine):
         await spool.close()
 
     async def finished(self) -> None:
+        self.disk.write_errno = self.disk.sync_errno = None
         if self.process is not None:
             await self.ended()
         await self.started()
