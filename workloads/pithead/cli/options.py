@@ -16,6 +16,14 @@ direct_option = click.option(
     type=click.Path(dir_okay=False, path_type=Path),
     help="Settings of payouts: act on their database directly, as in a cluster.",
 )
+shares_config_option = click.option(
+    "--config",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Settings of the share processor: ask its database and log directly, as in a cluster.",
+)
+who_option = click.option(
+    "--who", default="", help="In whose name; kept for audit. Default: the system's user."
+)
 data_option = click.option(
     "--data",
     type=click.Path(file_okay=False, path_type=Path),

@@ -12,7 +12,9 @@ from pithead.cli.options import (
     output_option,
     result_option,
     service,
+    shares_config_option,
     supervisor_option,
+    who_option,
 )
 
 
@@ -41,35 +43,42 @@ def shares(context: click.Context, config: Path | None, supervisor: int | None) 
 
 @shares.command(epilog=epilog("pithead shares waiting --data /var/lib/pithead -o json"))
 @data_option
+@shares_config_option
 @output_option
-def waiting(data: Path, output: str) -> None:
+def waiting(data: Path, config: Path | None, output: str) -> None:
     """List open producers, disputed segments, and records that could not be read."""
-    from pithead.up.decisions import print_waiting
+    from pithead.up.decisions import Where, print_waiting
 
-    sys.exit(print_waiting(data, as_json=output == "json"))
+    sys.exit(print_waiting(Where(data, config), as_json=output == "json"))
 
 
 @shares.command(epilog=epilog("pithead shares close PRODUCER --reason 'its machine is gone'"))
 @click.argument("producer")
 @click.option("--reason", required=True, help="Why nothing more is waited for; kept for audit.")
+@who_option
 @data_option
-def close(producer: str, reason: str, data: Path) -> None:
+@shares_config_option
+def close(producer: str, reason: str, data: Path, config: Path | None, who: str) -> None:
     """Let heights be sealed without a producer; what still comes of it is late, not lost."""
-    from pithead.up.decisions import close_producer
+    from pithead.up.decisions import Where, close_producer
 
-    sys.exit(close_producer(data, producer, reason))
+    sys.exit(close_producer(Where(data, config, who), producer, reason))
 
 
 @shares.command(epilog=epilog("pithead shares decide 17 right --reason 'seen on two explorers'"))
 @click.argument("segment", type=click.IntRange(min=1))
 @click.argument("verdict", type=click.Choice(["right", "wrong"]))
 @click.option("--reason", required=True, help="How it is known; kept for audit.")
+@who_option
 @data_option
-def decide(segment: int, verdict: str, reason: str, data: Path) -> None:
+@shares_config_option
+def decide(
+    segment: int, verdict: str, reason: str, data: Path, config: Path | None, who: str
+) -> None:
     """Decide a disputed segment: the shares of a right one earn, those of a wrong one never."""
-    from pithead.up.decisions import decide_segment
+    from pithead.up.decisions import Where, decide_segment
 
-    sys.exit(decide_segment(data, segment, reason, right=verdict == "right"))
+    sys.exit(decide_segment(Where(data, config, who), segment, reason, right=verdict == "right"))
 
 
 pool_option = click.option("--pool", help="poolId; all pools without it.")
@@ -78,23 +87,28 @@ pool_option = click.option("--pool", help="poolId; all pools without it.")
 @shares.command(epilog=epilog("pithead shares checks --pool default.litecoin -o json"))
 @pool_option
 @data_option
+@shares_config_option
 @output_option
-def checks(pool: str | None, data: Path, output: str) -> None:
+def checks(pool: str | None, data: Path, config: Path | None, output: str) -> None:
     """Show what came of checking a sample of what edges report, and doubted block values."""
+    from pithead.up.decisions import Where
     from pithead.up.suspects import print_checks
 
-    sys.exit(print_checks(data, pool, as_json=output == "json"))
+    sys.exit(print_checks(Where(data, config), pool, as_json=output == "json"))
 
 
 @shares.command(epilog=epilog("pithead shares seen PRODUCER --reason 'edge of a test build'"))
 @click.argument("producer")
 @click.option("--reason", required=True, help="What was found out and done; kept for audit.")
+@who_option
 @data_option
-def seen(producer: str, reason: str, data: Path) -> None:
+@shares_config_option
+def seen(producer: str, reason: str, data: Path, config: Path | None, who: str) -> None:
     """Note that a producer's failed checks were judged; no share is credited or refused by it."""
+    from pithead.up.decisions import Where
     from pithead.up.suspects import see_checks
 
-    sys.exit(see_checks(data, producer, reason))
+    sys.exit(see_checks(Where(data, config, who), producer, reason))
 
 
 @shares.command(
@@ -109,12 +123,16 @@ def seen(producer: str, reason: str, data: Path) -> None:
     help="Lowest height whose shares count.",
 )
 @data_option
+@shares_config_option
 @output_option
-def withholding(pool: str | None, from_height: int, data: Path, output: str) -> None:
+def withholding(
+    pool: str | None, from_height: int, data: Path, config: Path | None, output: str
+) -> None:
     """Compare blocks found with blocks expected, the most suspicious account first."""
+    from pithead.up.decisions import Where
     from pithead.up.suspects import print_withholding
 
-    sys.exit(print_withholding(data, pool, from_height, as_json=output == "json"))
+    sys.exit(print_withholding(Where(data, config), pool, from_height, as_json=output == "json"))
 
 
 @shares.command(
@@ -142,13 +160,6 @@ def analytics(config: Path, rebuild: bool, result: Path | None, supervisor: int 
     service("analytics", config, AnalyticsSettings, run, supervisor=supervisor)
 
 
-settings_option = click.option(
-    "--config",
-    type=click.Path(dir_okay=False, path_type=Path),
-    help="Settings of the share processor, instead of those in --data.",
-)
-
-
 @shares.command(
     epilog=epilog(
         "pithead shares verify --data /var/lib/pithead",
@@ -156,7 +167,7 @@ settings_option = click.option(
     )
 )
 @data_option
-@settings_option
+@shares_config_option
 @output_option
 def verify(data: Path, config: Path | None, output: str) -> None:
     """Compare the log, the cells and the archive, and name every difference."""
@@ -172,7 +183,7 @@ def verify(data: Path, config: Path | None, output: str) -> None:
     )
 )
 @data_option
-@settings_option
+@shares_config_option
 @click.option(
     "--into",
     required=True,

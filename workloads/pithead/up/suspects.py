@@ -4,41 +4,40 @@ Behind `pithead shares checks|withholding|seen`. The share processor counts and
 judges; here its answers are printed.
 """
 
-from pathlib import Path
+from collections.abc import Sequence
 from typing import Any
 
 import click
 import msgspec
 
 from pithead.contracts import accounting_pb2
-from pithead.status import Runtime
-from pithead.up.decisions import LIMIT_S, ask_shares, decide
+from pithead.up.decisions import LIMIT_S, Where, ask_shares, decide
 
 TEXT_ROWS_MAX = 20
 """Lines of a pool in a report for people; JSON has them all."""
 
 
-def print_checks(data: Path, pool: str | None, *, as_json: bool) -> int:
+def print_checks(where: Where, pool: str | None, *, as_json: bool) -> int:
     """Print what came of checking samples, of one pool or all."""
 
-    async def ask(stub: Any, runtime: Runtime) -> str:
+    async def ask(stub: Any, pools: Sequence[str]) -> str:
         documents = []
-        for name in _pools(runtime, pool):
+        for name in [pool] if pool else pools:
             reply = await stub.Checks(accounting_pb2.ChecksRequest(pool=name), timeout=LIMIT_S)
             documents.append(checks_document(name, reply))
         if as_json:
             return _json(documents)
         return "\n".join(line for document in documents for line in check_lines(document))
 
-    return ask_shares("checks", data, ask)
+    return ask_shares("checks", where, ask)
 
 
-def print_withholding(data: Path, pool: str | None, from_height: int, *, as_json: bool) -> int:
+def print_withholding(where: Where, pool: str | None, from_height: int, *, as_json: bool) -> int:
     """Print blocks found against blocks expected, of one pool or all."""
 
-    async def ask(stub: Any, runtime: Runtime) -> str:
+    async def ask(stub: Any, pools: Sequence[str]) -> str:
         documents = []
-        for name in _pools(runtime, pool):
+        for name in [pool] if pool else pools:
             request = accounting_pb2.WithholdingRequest(pool=name, from_height=from_height)
             documents.append(
                 withholding_document(name, await stub.Withholding(request, timeout=LIMIT_S))
@@ -47,10 +46,10 @@ def print_withholding(data: Path, pool: str | None, from_height: int, *, as_json
             return _json(documents)
         return "\n".join(line for document in documents for line in withholding_lines(document))
 
-    return ask_shares("withholding", data, ask)
+    return ask_shares("withholding", where, ask)
 
 
-def see_checks(data: Path, producer: str, reason: str) -> int:
+def see_checks(where: Where, producer: str, reason: str) -> int:
     """Keep that a person has judged a producer's failed checks."""
     try:
         identity = bytes.fromhex(producer)
@@ -59,12 +58,7 @@ def see_checks(data: Path, producer: str, reason: str) -> int:
     request = accounting_pb2.DecideRequest(
         decision=accounting_pb2.DECISION_CHECKS_SEEN, producer=identity, reason=reason
     )
-    return decide("seen", data, request)
-
-
-def _pools(runtime: Runtime, pool: str | None) -> list[str]:
-    """The pools asked for. One that does not run here is refused by the processor."""
-    return [pool] if pool is not None else [each.pool for each in runtime.pools]
+    return decide("seen", where, request)
 
 
 def _json(documents: list[dict[str, Any]]) -> str:
