@@ -206,6 +206,11 @@ def test_shares_of_both_regions_arrive_in_clickhouse_once(stage: Stage, mined: f
         stage.mine(region).wait_accepted(5, 60)
     answered = stage.stop_mining()
     assert_all_credited(stage, answered)
+    assert_all_charted(stage)
+
+
+def assert_all_charted(stage: Stage) -> None:
+    """ClickHouse has as many shares as the cells, and is told to be ready; nobody mines now."""
     until(
         "as many shares in ClickHouse as in the cells",
         lambda: stage.charted() == stage.credited().total(),
@@ -213,7 +218,12 @@ def test_shares_of_both_regions_arrive_in_clickhouse_once(stage: Stage, mined: f
         every_s=1,
         diagnose=lambda: f"{stage.charted()}, {stage.credited()}\n{stage.diagnosis()}",
     )
-    assert stage.conditions()["AnalyticsReady"]["status"] == "True"
+    until(
+        "the charts to be told as ready",
+        lambda: stage.conditions()["AnalyticsReady"]["status"] == "True",
+        limit_s=60,
+        diagnose=stage.diagnosis,
+    )
 
 
 @pytest.mark.timeout(600)
@@ -433,6 +443,28 @@ def test_a_region_cut_off_from_the_hub_goes_on_and_catches_up(
 async def blocks(node: RpcNode) -> int:
     """Height of the chain."""
     return int(await node.call("getblockcount"))
+
+
+def test_clickhouse_that_is_away_stops_nothing_and_is_written_on(
+    stage: Stage, mined: float
+) -> None:
+    stage.wait_ready(60)
+    miners = stage.mine("eu")
+    stage.backing.clickhouse.kill()
+    try:
+        until(
+            "the pool to tell that its charts wait",
+            lambda: stage.conditions().get("AnalyticsReady", {}).get("status") == "False",
+            limit_s=90,
+            every_s=0.5,
+            diagnose=stage.diagnosis,
+        )
+        assert stage.conditions()["Stalled"]["status"] == "False"
+        miners.wait_accepted(3, 60)
+    finally:
+        stage.backing.clickhouse.start()
+    assert_all_credited(stage, stage.stop_mining())
+    assert_all_charted(stage)
 
 
 def test_a_database_that_is_away_stops_no_miner(stage: Stage, mined: float) -> None:

@@ -20,6 +20,7 @@ RESTS_AT: dict[str, str] = {
 }
 """Series at which an alert rests, where that is not 0."""
 FIRES_AT: dict[str, str] = {
+    "PitheadAccountingBehind": "301x240",
     "PitheadLogAway": "31x240",
     "PitheadArchiveBehind": "51x240",
     "PitheadNoNode": "0x240",

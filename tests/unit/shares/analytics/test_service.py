@@ -5,13 +5,16 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import aiohttp
 import grpc
+import msgspec
 import pytest
 
 from pithead.config import (
     AnalyticsSettings,
     ClickHouseSettings,
     ColumnarSettings,
+    HealthSettings,
     LogSettings,
     PeerSettings,
     ServeSettings,
@@ -22,6 +25,7 @@ from pithead.rpc import channel
 from pithead.shares.analytics.service import refill, run
 from tests.support.analytics import append, expected
 from tests.support.columnar import COLUMNAR
+from tests.support.litecoind import free_port
 from tests.support.recount import differences, read_all
 from tests.support.shares import (
     COIN_SETTINGS,
@@ -112,6 +116,14 @@ async def test_it_writes_what_comes_and_tells_how_far_it_is(
     await engine.dispose()
 
 
+async def readiness(port: int) -> tuple[int, str]:
+    async with (
+        aiohttp.ClientSession() as session,
+        session.get(f"http://127.0.0.1:{port}/readyz") as answer,
+    ):
+        return answer.status, await answer.text() if answer.status != 200 else ""
+
+
 @pytest.mark.full
 @pytest.mark.needs("clickhouse")
 async def test_a_server_that_dies_and_comes_back_is_written_on(tmp_path: Path) -> None:
@@ -121,18 +133,27 @@ async def test_a_server_that_dies_and_comes_back_is_written_on(tmp_path: Path) -
     with running_clickhouse() as server:
         COLUMNAR.server = server
         try:
-            settings = await settings_of(tmp_path, store_url(tmp_path))
+            port = free_port()
+            settings = msgspec.structs.replace(
+                await settings_of(tmp_path, store_url(tmp_path)),
+                health=HealthSettings(host="127.0.0.1", port=port),
+            )
             stop = asyncio.Event()
             running = asyncio.create_task(run(settings, stop))
             await standing(settings, lambda reply: not reply.trouble)
+            assert await readiness(port) == (200, "")
             server.kill()
             batches = [
                 make_batch(producer_id(1), 0, [Share(1, 5, time_ms=NOW_MS)] * 3, time_ms=NOW_MS)
             ]
             await append(tmp_path / "log", batches)
             await standing(settings, lambda reply: bool(reply.trouble) and reply.lag_ms > 0)
+            status, said = await readiness(port)
+            assert status == 503
+            assert f"ClickHouse at 127.0.0.1:{server.port}" in said
             await asyncio.to_thread(server.start)
             await standing(settings, lambda reply: reply.shares == 3 and not reply.trouble)
+            assert (await readiness(port))[0] == 200
             stop.set()
             await running
             door = await COLUMNAR.door(tmp_path)

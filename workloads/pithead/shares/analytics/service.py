@@ -226,10 +226,13 @@ async def _write(
         except TRANSIENT as error:
             FAILURES.labels(pool).inc()
             told.trouble = str(error)
+            # Without the log charts can still be drawn; without their database they can not.
+            standing.say(name, str(error) if isinstance(error, ColumnarError) else "")
             delay_s = trouble.failed(error)
         else:
             trouble.worked()
             told.trouble = ""
+            standing.say(name, "")
             told.shares += written.shares
             delay_s = 0 if written.more else interval_ms / 1000
         LAG.labels(pool).set(writer.lag_ms() / 1000)
