@@ -181,7 +181,9 @@ def ledger(config: Path, supervisor: int | None) -> None:
         "pithead wire wallet --config /etc/pithead/settings.json --result /tmp/result.json",
     )
 )
-@click.argument("task", type=click.Choice(["databases", "topics", "wallet", "schemes"]))
+@click.argument(
+    "task", type=click.Choice(["databases", "topics", "wallet", "schemes", "analytics"])
+)
 @config_option
 @click.option(
     "--within",

@@ -4,11 +4,15 @@ import base64
 import json
 import re
 from collections.abc import Iterator
+from pathlib import Path
 
+import click
 import pytest
 
+from pithead.cli import main
 from pithead_operator.desired.edge import edge_status_object, render_edge
 from pithead_operator.desired.inputs import HubInputs, Object
+from pithead_operator.desired.pods import SETTINGS_FILE
 from pithead_operator.desired.relay import render_relay, render_relay_base
 from pithead_operator.wiring.facts import facts_object
 from pithead_operator.wiring.jobs import (
@@ -138,6 +142,22 @@ def test_every_container_keeps_restricted_pod_security() -> None:
             assert security["capabilities"] == {"drop": ["ALL"]}
             requests = container["resources"]["requests"].keys()
             assert requests - {"ephemeral-storage"} == {"cpu", "memory"}
+
+
+def test_the_command_takes_the_arguments_of_every_pod(tmp_path: Path) -> None:
+    settings = tmp_path / "settings.json"
+    settings.write_text("{}")
+    for name, template in pod_templates(all_rendered()):
+        (container,) = template["spec"]["containers"]
+        words = [str(settings) if each == SETTINGS_FILE else each for each in container["args"]]
+        command: click.Command = main
+        context = click.Context(main, info_name="pithead")
+        # Down the groups to the command that runs, which takes the rest or fails; some groups run.
+        while isinstance(command, click.Group) and not words[0].startswith("-"):
+            _, inner, words = command.resolve_command(context, words)
+            assert inner is not None, name
+            command = inner
+        command.make_context(name, words, parent=context)
 
 
 def test_only_edges_may_speak_to_an_api_server() -> None:
