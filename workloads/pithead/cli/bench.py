@@ -98,3 +98,44 @@ def log(kafka: str, seconds: float, rate: int, output: str) -> None:
     except LogError as error:
         raise click.ClickException(str(error)) from error
     click.echo(text_of(result, as_json=output == "json"))
+
+
+@bench.command(
+    epilog=epilog(
+        "pithead bench analytics --shares 1000000",
+        "pithead bench analytics --clickhouse 127.0.0.1:9000 --clickhouse-database empty -o json",
+    )
+)
+@click.option("--shares", type=click.IntRange(min=1000), default=3_000_000, show_default=True)
+@click.option("--workers", type=click.IntRange(min=10), default=10_000, show_default=True)
+@click.option("--clickhouse", default="", help="host:port of a server; default chdb.")
+@click.option("--clickhouse-database", "database", default="pithead_bench", show_default=True)
+@click.option("--clickhouse-user", "user", default="default", show_default=True)
+@click.option("--clickhouse-password", "password", default="", envvar="PITHEAD_CLICKHOUSE_PASSWORD")
+@output_option
+def analytics(
+    shares: int,
+    workers: int,
+    clickhouse: str,
+    database: str,
+    user: str,
+    password: str,
+    output: str,
+) -> None:
+    """Write shares into chdb, or a ClickHouse server, with all rollups."""
+    from pithead.bench.analytics import Load, run
+    from pithead.bench.result import text_of
+    from pithead.store.columnar import ColumnarError
+    from pithead.store.columnar.server import Reach
+
+    server = None
+    if clickhouse:
+        host, _, port = clickhouse.rpartition(":")
+        if not host or not port.isdecimal():
+            raise click.UsageError("--clickhouse is host:port")
+        server = Reach(host, int(port), database=database, user=user, password=password)
+    try:
+        result = run(Load(shares, workers), server)
+    except ColumnarError as error:
+        raise click.ClickException(str(error)) from error
+    click.echo(text_of(result, as_json=output == "json"))

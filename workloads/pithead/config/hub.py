@@ -102,8 +102,9 @@ class AnalyticsSettings(Settings, frozen=True, kw_only=True):
     database of `shares` by that service's own role (account ids, and plans and positions of its
     own), no coin node and no Secret of one: `coins` come without nodes. With `store.clickhouse`
     it needs a user that may create tables in the database named there; with `store.directory`
-    the directory belongs to this process alone. About 300 MB of memory with chdb, 150 without.
-    Everything in the store can be made again from the log while that is kept.
+    the directory belongs to this process alone. About 400 MB of memory with chdb, twice that
+    while it catches up with a backlog. Everything in the store can be made again from the log
+    while that is kept.
     """
 
     database: str

@@ -16,8 +16,8 @@ from pithead.log.share_log import LogReader, LogRecord
 from pithead.shares.analytics.plans import Plan
 from pithead.shares.records import Read, examine
 
-BYTES_MAX = 8 * 1024 * 1024
-"""Of the log in one plan: some 600,000 shares in large batches."""
+BYTES_MAX = 16 * 1024 * 1024
+"""Of the log in one plan: some 270,000 shares where each batch names a worker for every share."""
 
 READ_BYTES_MAX = 1024 * 1024
 """Of one partition at a time."""

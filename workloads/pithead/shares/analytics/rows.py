@@ -7,6 +7,7 @@ that is repeated gives the same ones.
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import repeat
 from typing import NamedTuple
 
 import numpy as np
@@ -15,6 +16,8 @@ from numpy.typing import NDArray
 from pithead.log.columns import Columns
 from pithead.shares.analytics.reading import producer_id, region_id, worker_id
 from pithead.store.columnar import Column
+
+Ints = NDArray[np.int64]
 
 NOBODY = 0
 """Account, and worker, of rejects whose login had no account when they were planned."""
@@ -26,51 +29,82 @@ LOGINS_MAX = 200_000
 """Logins whose numbers are remembered: about 50 MB."""
 
 
-class WorkerKey(NamedTuple):
-    """A worker as the log names it."""
-
-    account: str
-    worker: str
+WorkerKey = tuple[str, str]
+"""A worker as the log names it: account and worker."""
 
 
-class WorkerIds(NamedTuple):
-    """The numbers of a worker."""
+class WorkerName(NamedTuple):
+    """A worker that was met for the first time."""
 
-    account: int
+    place: int
+    """In the numbers of its pool."""
     worker: int
+    account: int
+    name: str
+    first_s: int
+    """When, Unix seconds."""
 
 
 class Numbers:
-    """Numbers of a pool's workers, remembered as long as their accounts keep theirs: for ever."""
+    """Numbers of a pool's workers, remembered as long as their accounts keep theirs: for ever.
+
+    Each worker has a place in columns of numbers; place 0 is nobody's, -1 that of one who is
+    not known.
+    """
 
     def __init__(self, pool: str, pool_id: int) -> None:
         """`pool` is the poolId, `pool_id` its row's id."""
         self.pool = pool
         self.pool_id = pool_id
-        self._known: dict[WorkerKey, WorkerIds] = {}
+        self._forget()
+
+    def _forget(self) -> None:
+        self._places: dict[WorkerKey, int] = {}
+        self._account = [NOBODY]
+        self._worker = [NOBODY]
+        self._name = [""]
+        self.named = {0}
+        """Places of workers whose names are written."""
 
     def trim(self) -> None:
         """Forget all when they are too many; only between two plans."""
-        if len(self._known) > LOGINS_MAX:
-            self._known.clear()
+        if len(self._name) > LOGINS_MAX:
+            self._forget()
 
-    def knows(self, key: WorkerKey) -> bool:
-        """Whether the numbers are remembered."""
-        return key in self._known
+    def placed(self, columns: Columns, nobodies: frozenset[str] = frozenset()) -> "Placed":
+        """A batch with the places of its logins; those of `nobodies` (account names) are 0."""
+        keys = zip(columns.accounts, columns.workers, strict=True)
+        found = np.array(list(map(self._places.get, keys, repeat(-1))), np.int64)
+        if nobodies:
+            found[[account in nobodies for account in columns.accounts]] = 0
+        return Placed(columns, found)
+
+    def again(self, placed: Sequence["Placed"]) -> "list[Placed]":
+        """The same batches after more was learnt."""
+        return [self.placed(each.columns) if (each.places < 0).any() else each for each in placed]
 
     def learn(self, keys: Iterable[WorkerKey], accounts: Mapping[str, int]) -> None:
         """Remember workers of accounts; those without an account are left out."""
         for key in keys:
-            account = accounts.get(key.account)
-            if account is not None:
-                self._known[key] = WorkerIds(account, worker_id(self.pool, account, key.worker))
+            account = accounts.get(key[0])
+            if account is not None and key not in self._places:
+                self._places[key] = len(self._name)
+                self._account.append(account)
+                self._worker.append(worker_id(self.pool, account, key[1]))
+                self._name.append(key[1])
 
-    def of(self, key: WorkerKey) -> WorkerIds:
-        """Numbers of a worker, those of nobody for one without an account."""
-        return self._known.get(key, _NOBODY)
+    def columns(self) -> tuple[NDArray[np.uint64], NDArray[np.uint64]]:
+        """Accounts and workers by place."""
+        return np.array(self._account, np.uint64), np.array(self._worker, np.uint64)
 
-
-_NOBODY = WorkerIds(NOBODY, NOBODY)
+    def new_names(self, places: Ints, seconds: NDArray[np.uint32]) -> list[WorkerName]:
+        """Workers at these places whose names are not written, with when each was met first."""
+        met, first = np.unique(places, return_index=True)
+        return [
+            WorkerName(place, self._worker[place], self._account[place], self._name[place], second)
+            for place, second in zip(met.tolist(), seconds[first].tolist(), strict=True)
+            if place not in self.named
+        ]
 
 
 @dataclass(slots=True)
@@ -79,70 +113,76 @@ class Rows:
 
     shares: dict[str, Column]
     rejects: dict[str, Column]
-    names: dict[WorkerIds, tuple[str, int]] = field(default_factory=dict)
-    """Of each worker met: its name, and when it was first seen here, Unix seconds."""
+    names: list[WorkerName]
     regions: dict[int, str] = field(default_factory=dict)
     too_old: int = 0
     """Shares and rejects left out because their raw rows could no longer be kept."""
 
     @property
-    def minutes(self) -> NDArray[np.int64]:
+    def minutes(self) -> Ints:
         """Minutes since the Unix epoch that the rows touch, in order."""
         touched = [np.asarray(each["t"], np.int64) // 60 for each in (self.shares, self.rejects)]
         return np.unique(np.concatenate(touched))
 
 
-def keys_of(columns: Columns) -> list[WorkerKey]:
-    """The workers of a batch, in the order of its logins."""
-    return [WorkerKey(*pair) for pair in zip(columns.accounts, columns.workers, strict=True)]
+class Placed(NamedTuple):
+    """A batch, and the places of its logins."""
+
+    columns: Columns
+    places: Ints
+
+    def unknown(self, *, earning: bool) -> set[WorkerKey]:
+        """Workers that are not known; with `earning` those alone that have shares in the batch."""
+        missing = self.places < 0
+        if not missing.any():
+            return set()
+        columns = self.columns
+        if earning:
+            has_shares = np.zeros(len(missing), np.bool_)
+            has_shares[columns.login] = True
+            missing &= has_shares
+        return {
+            (columns.accounts[index], columns.workers[index])
+            for index in np.flatnonzero(missing).tolist()
+        }
 
 
-def keys_with_shares(columns: Columns) -> set[WorkerKey]:
-    """The workers of a batch that have shares in it."""
-    keys = keys_of(columns)
-    return {keys[index] for index in np.unique(columns.login).tolist()}
+def unknown_of(placed: Iterable[Placed], *, earning: bool) -> set[WorkerKey]:
+    """Workers of all batches that are not known."""
+    return {key for each in placed for key in each.unknown(earning=earning)}
 
 
-def build(
-    batches: Sequence[Columns], numbers: Numbers, nobodies: frozenset[str], floor_s: int
-) -> Rows:
-    """Rows of batches. Rejects of `nobodies` (account names) are nobody's, whoever they are now.
-
-    What is older than `floor_s` is left out.
-    """
-    logins = _Logins(batches, numbers, nobodies)
-    rows = Rows(_shares(batches, logins, numbers), _rejects(batches, logins, numbers))
+def build(placed: Sequence[Placed], numbers: Numbers, floor_s: int) -> Rows:
+    """Rows of batches. Who is not known is nobody. What is older than `floor_s` is left out."""
+    batches = [each.columns for each in placed]
+    logins = _Logins(placed, numbers)
+    rows = Rows(
+        _shares(batches, logins, numbers),
+        _rejects(batches, logins, numbers),
+        numbers.new_names(logins.place, np.repeat(_bases(batches), logins.sizes)),
+    )
     for table in (rows.shares, rows.rejects):
         young = np.asarray(table["t"]) >= floor_s
         if not young.all():
             rows.too_old += int(np.count_nonzero(~young))
             table |= {name: np.asarray(column)[young] for name, column in table.items()}
     rows.regions = {region_id(name): name for name in {each.batch.region for each in batches}}
-    for columns, ids in zip(batches, logins.ids, strict=True):
-        second = _seconds(np.array([columns.batch.time_base_ms], np.int64)).item()
-        for pair, name in zip(ids, columns.workers, strict=True):
-            if pair != _NOBODY and (pair not in rows.names or rows.names[pair][1] > second):
-                rows.names[pair] = (name, second)
     return rows
 
 
 class _Logins:
     """The logins of all batches one after the other; a batch's begin at its offset."""
 
-    def __init__(
-        self, batches: Sequence[Columns], numbers: Numbers, nobodies: frozenset[str]
-    ) -> None:
-        self.ids = [
-            [_NOBODY if key.account in nobodies else numbers.of(key) for key in keys_of(columns)]
-            for columns in batches
-        ]
-        flat = [pair for ids in self.ids for pair in ids]
-        self.account = np.array([pair.account for pair in flat], np.uint64)
-        self.worker = np.array([pair.worker for pair in flat], np.uint64)
+    def __init__(self, placed: Sequence[Placed], numbers: Numbers) -> None:
+        batches = [each.columns for each in placed]
+        self.place = np.maximum(_joined([each.places for each in placed]), 0)
+        accounts, workers = numbers.columns()
+        self.account = accounts[self.place]
+        self.worker = workers[self.place]
         self.slot = _joined([each.slot for each in batches]).astype(np.uint8)
         self.best = _joined([each.best for each in batches])
-        sizes = np.array([len(ids) for ids in self.ids], np.int64)
-        self.offset = np.cumsum(sizes) - sizes
+        self.sizes = np.array([len(each.places) for each in placed], np.int64)
+        self.offset = np.cumsum(self.sizes) - self.sizes
 
 
 def _shares(batches: Sequence[Columns], logins: _Logins, numbers: Numbers) -> dict[str, Column]:
@@ -178,7 +218,7 @@ def _shares(batches: Sequence[Columns], logins: _Logins, numbers: Numbers) -> di
     }
 
 
-def _achieved(login: NDArray[np.int64], best: NDArray[np.int64]) -> NDArray[np.uint64]:
+def _achieved(login: Ints, best: Ints) -> NDArray[np.uint64]:
     """A login's best hash stands at its last share of the batch, 0 at the others."""
     last = np.full(len(best), -1, np.int64)
     # Of equal indices the last assignment holds.
@@ -194,9 +234,8 @@ def _rejects(batches: Sequence[Columns], logins: _Logins, numbers: Numbers) -> d
     rows = int(lengths.sum())
     found = [reject for each in batches for reject in each.batch.rejects]
     login = np.array([each.login for each in found], np.int64) + np.repeat(logins.offset, lengths)
-    bases = _seconds(np.array([each.batch.time_base_ms for each in batches], np.int64))
     return {
-        "t": np.repeat(bases, lengths),
+        "t": np.repeat(_bases(batches), lengths),
         "pool": np.full(rows, numbers.pool_id, np.uint32),
         "account": logins.account[login],
         "worker": logins.worker[login],
@@ -212,20 +251,26 @@ def _rejects(batches: Sequence[Columns], logins: _Logins, numbers: Numbers) -> d
     }
 
 
-def _joined(parts: Sequence[NDArray[np.int64]]) -> NDArray[np.int64]:
+def _joined(parts: Sequence[Ints]) -> Ints:
     return np.concatenate(parts) if parts else np.zeros(0, np.int64)
 
 
-def _seconds(time_ms: NDArray[np.int64]) -> NDArray[np.uint32]:
+def _seconds(time_ms: Ints) -> NDArray[np.uint32]:
     return np.minimum(time_ms // 1000, SECOND_MAX).astype(np.uint32)
 
 
+def _bases(batches: Sequence[Columns]) -> NDArray[np.uint32]:
+    return _seconds(np.array([each.batch.time_base_ms for each in batches], np.int64))
+
+
 def _regions(batches: Sequence[Columns]) -> NDArray[np.uint32]:
-    return np.array([region_id(each.batch.region) for each in batches], np.uint32)
+    numbers = {name: region_id(name) for name in {each.batch.region for each in batches}}
+    return np.array([numbers[each.batch.region] for each in batches], np.uint32)
 
 
 def _producers(batches: Sequence[Columns]) -> NDArray[np.uint64]:
-    return np.array([producer_id(each.batch.producer) for each in batches], np.uint64)
+    numbers = {name: producer_id(name) for name in {each.batch.producer for each in batches}}
+    return np.array([numbers[each.batch.producer] for each in batches], np.uint64)
 
 
 def _sequences(batches: Sequence[Columns]) -> NDArray[np.uint64]:

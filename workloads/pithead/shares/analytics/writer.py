@@ -38,16 +38,7 @@ from pithead.shares.analytics.plans import (
     write_plan,
 )
 from pithead.shares.analytics.recompute import statements
-from pithead.shares.analytics.rows import (
-    LOGINS_MAX,
-    Numbers,
-    Rows,
-    WorkerIds,
-    WorkerKey,
-    build,
-    keys_of,
-    keys_with_shares,
-)
+from pithead.shares.analytics.rows import Numbers, Placed, Rows, build, unknown_of
 from pithead.shares.books import AccountBook
 from pithead.shares.pools import Pool
 from pithead.shares.progress import Progress
@@ -90,7 +81,7 @@ class Writer:
         self._intake = Intake(reader, pool.name, pool.coin)
         self._accounts = AccountBook(pool.coin, pool.params)
         self._numbers = Numbers(pool.name, pool.id)
-        self._named: set[WorkerIds | int] = set()
+        self._regions: set[int] = set()
         self._plan: Plan | None = None
         self._positions: dict[str, int] = {}
         self._generation = 0
@@ -158,21 +149,24 @@ class Writer:
             if read.columns is not None
             and read.record.position not in plan.skip.get(read.partition, frozenset())
         ]
-        await self._learn(kept)
-        return await self._write(plan, kept, more=True)
+        placed = await self._place_again(kept, plan.nobodies)
+        return await self._write(plan, placed, more=True)
 
-    async def _learn(self, kept: Iterable[Columns]) -> None:
+    async def _place_again(self, kept: Iterable[Columns], nobodies: frozenset[str]) -> list[Placed]:
         """Look up the accounts of a plan's batches; making the plan has made them."""
         self._numbers.trim()
-        keys = self._unknown(kept)
-        if keys:
-            async with reading(self._engine) as connection:
-                names = {key.account for key in keys}
-                found = await self._accounts.resolve(connection, names, create=False)
-            self._accounts.keep()
-            self._numbers.learn(keys, found)
+        placed = [self._numbers.placed(columns, nobodies) for columns in kept]
+        unknown = unknown_of(placed, earning=False)
+        if not unknown:
+            return placed
+        async with reading(self._engine) as connection:
+            names = {account for account, _ in unknown}
+            found = await self._accounts.resolve(connection, names, create=False)
+        self._accounts.keep()
+        self._numbers.learn(unknown, found)
+        return self._numbers.again(placed)
 
-    async def _make_plan(self, before: Plan, taken: Taken) -> tuple[Plan, list[Columns]]:
+    async def _make_plan(self, before: Plan, taken: Taken) -> tuple[Plan, list[Placed]]:
         """Decide, in one transaction, what of the records is taken; without rows it is done."""
         self._numbers.trim()
         plan = Plan(
@@ -190,7 +184,7 @@ class Writer:
             marks = await read_marks(connection, self._topic, named)
             admitted = _admit(taken.reads, marks)
             await write_marks(connection, self._topic, admitted.changed)
-            nobodies = await self._name_accounts(connection, admitted.kept)
+            placed, nobodies = await self._place(connection, admitted.kept)
             plan = replace(plan, skip=admitted.skip, nobodies=nobodies)
             await write_plan(connection, self._topic, plan)
             if not any(len(columns) or columns.batch.rejects for columns in admitted.kept):
@@ -200,28 +194,26 @@ class Writer:
         pool = self._pool.name
         metrics.DUPLICATES.labels(pool).inc(admitted.duplicates)
         metrics.UNREADABLE.labels(pool).inc(admitted.unreadable)
-        return plan, admitted.kept
+        return plan, placed
 
-    async def _name_accounts(
-        self, connection: AsyncConnection, kept: list[Columns]
-    ) -> frozenset[str]:
-        """Give every login with shares an account; return accounts of rejects that have none."""
-        unknown = self._unknown(kept)
+    async def _place(
+        self, connection: AsyncConnection, kept: Iterable[Columns]
+    ) -> tuple[list[Placed], frozenset[str]]:
+        """Give every login with shares an account; tell accounts of rejects that have none."""
+        placed = [self._numbers.placed(columns) for columns in kept]
+        unknown = unknown_of(placed, earning=False)
         if not unknown:
-            return frozenset()
-        earning = {key.account for columns in kept for key in keys_with_shares(columns)}
-        names = {key.account for key in unknown}
-        found = await self._accounts.resolve(connection, names & earning, create=True)
+            return placed, frozenset()
+        names = {account for account, _ in unknown}
+        earning = {account for account, _ in unknown_of(placed, earning=True)}
+        found = await self._accounts.resolve(connection, earning, create=True)
         found |= await self._accounts.resolve(connection, names - earning, create=False)
         self._numbers.learn(unknown, found)
-        return frozenset(names - found.keys())
+        return self._numbers.again(placed), frozenset(names - found.keys())
 
-    def _unknown(self, kept: Iterable[Columns]) -> set[WorkerKey]:
-        return {key for columns in kept for key in keys_of(columns) if not self._numbers.knows(key)}
-
-    async def _write(self, plan: Plan, kept: list[Columns], *, more: bool) -> Written:
+    async def _write(self, plan: Plan, kept: list[Placed], *, more: bool) -> Written:
         started = time.perf_counter()
-        rows = build(kept, self._numbers, plan.nobodies, plan.floor_s)
+        rows = build(kept, self._numbers, plan.floor_s)
         await self._write_names(rows)
         for table, columns in (("shares", rows.shares), ("rejects", rows.rejects)):
             token = f"{self._generation}/{self._topic}/{plan.number}/{table}"
@@ -245,29 +237,28 @@ class Writer:
 
     async def _write_names(self, rows: Rows) -> None:
         """Write names that this process has not written yet; again does no harm."""
-        new = [(ids, *named) for ids, named in rows.names.items() if ids not in self._named]
+        new = rows.names
         if new:
-            first = np.array([second for _, _, second in new], np.uint32)
+            first = np.array([each.first_s for each in new], np.uint32)
             columns: dict[str, Column] = {
-                "worker": np.array([ids.worker for ids, _, _ in new], np.uint64),
+                "worker": np.array([each.worker for each in new], np.uint64),
                 "pool": np.full(len(new), self._pool.id, np.uint32),
-                "account": np.array([ids.account for ids, _, _ in new], np.uint64),
-                "name": [name for _, name, _ in new],
+                "account": np.array([each.account for each in new], np.uint64),
+                "name": [each.name for each in new],
                 "first": first,
                 # The earliest stays.
                 "ver": np.uint32((1 << 32) - 1) - first,
             }
             await self._door.insert("workers", columns)
+            self._numbers.named |= {each.place for each in new}
         regions = {
-            number: name for number, name in rows.regions.items() if number not in self._named
+            number: name for number, name in rows.regions.items() if number not in self._regions
         }
         await self._door.insert(
             "regions",
             {"region": np.array(list(regions), np.uint32), "name": list(regions.values())},
         )
-        if len(self._named) > LOGINS_MAX:
-            self._named.clear()
-        self._named |= {ids for ids, _, _ in new} | regions.keys()
+        self._regions |= regions.keys()
 
     async def _skip(self, partition: str, position: int, start: int, reason: str) -> None:
         """Go on where the log begins now. Charts lack what lies between; no money does."""
