@@ -46,6 +46,9 @@ ANSWER_S = 10.0
 
 RELEASE_S = 5.0
 
+ASIDE_TOLD_MAX = 100
+"""Records set aside that the log tells of, a connection; garbage beyond is counted in a metric."""
+
 
 class StreamBroken(Exception):
     """Raised when the relay breaks the contract; it may dial again."""
@@ -110,6 +113,7 @@ class RegionStream:
         self._partitions: dict[Place, _Partition] = {}
         self._heard_ms: dict[int, int] = {}
         self._brought = Brought()
+        self._aside = 0
         self._dirty = asyncio.Event()
         self._question: _Question | None = None
         self._answer: pb.Ends | None = None
@@ -318,8 +322,10 @@ class RegionStream:
         metrics.BYTES.labels(self._region, topic.pool).inc(sum(len(each.payload) for each in good))
         metrics.SET_ASIDE.labels(self._region, topic.pool).inc(len(aside))
         for _, partition, each in aside:
-            where = f"{topic.name}/{partition} of region {self._region} at {each.position}"
-            logger.error("record of %s is set aside: %s", where, each.fault)
+            self._aside += 1
+            if self._aside <= ASIDE_TOLD_MAX:
+                where = f"{topic.name}/{partition} of region {self._region} at {each.position}"
+                logger.error("record of %s is set aside: %s", where, each.fault)
         self._dirty.set()
 
     async def _store(self) -> None:
