@@ -75,7 +75,7 @@ class Consumer:
         self._now_ms = now_ms
         self._topic = shares_topic(pool.name)
         self._booking = Booking(pool, exclusive=reader.exclusive)
-        self._gatherer = Gatherer(reader, pool, self._booking)
+        self._gatherer = Gatherer(reader, pool, self._booking, checked=checker is not None)
         self._claims = claims
         self._mine: frozenset[str] = frozenset()
         self._log = ""

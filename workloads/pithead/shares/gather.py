@@ -57,7 +57,11 @@ class Gathered:
 class Gatherer:
     """Reads one pool's partitions; remembers whose turn it is and who waits."""
 
-    def __init__(self, reader: LogReader, pool: Pool, known: Known) -> None:
+    def __init__(
+        self, reader: LogReader, pool: Pool, known: Known, *, checked: bool = True
+    ) -> None:
+        """`checked`: the shares that batches must show are of interest to somebody."""
+        self._checked = checked
         self._reader = reader
         self._known = known
         self._pool = pool
@@ -107,6 +111,7 @@ class Gatherer:
                     read.columns,
                     self._known.account_ids(read.columns.accounts),
                     ours=self._known.is_ours(read.columns.batch.producer),
+                    checked=self._checked,
                 )
                 if not self._slots_known(found):
                     return False

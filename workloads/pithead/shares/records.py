@@ -131,12 +131,18 @@ class Aside:
 
 
 def entry_of(
-    partition: str, record: LogRecord, columns: Columns, ids: Ints, *, ours: bool
+    partition: str,
+    record: LogRecord,
+    columns: Columns,
+    ids: Ints,
+    *,
+    ours: bool,
+    checked: bool = True,
 ) -> Entry:
     """Bring a batch down to what booking needs.
 
     `ids` are account ids by login, 0 for unknown; `ours` says that its producer has
-    written for this pool before.
+    written for this pool before, `checked` that the share it must show is of interest.
     """
     batch, accounts = columns.batch, columns.accounts
     moment_ms = batch.time_base_ms if record.appended_ms is None else record.appended_ms
@@ -175,7 +181,7 @@ def entry_of(
             for session in batch.sessions
         ],
         finds=_finds(columns),
-        due=share_due(columns),
+        due=share_due(columns) if checked else None,
         slots=slots,
         places=places,
         unknown=unknown,
