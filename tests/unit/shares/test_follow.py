@@ -315,7 +315,7 @@ STEPS = st.lists(
 
 
 @settings(
-    max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 @given(steps=STEPS)
 async def test_whatever_happens_the_rows_end_as_the_chain(steps: list[tuple[str, int]]) -> None:
