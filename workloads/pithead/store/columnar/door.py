@@ -113,11 +113,18 @@ class Columnar(Protocol):
         ...
 
     async def query(
-        self, text: str, params: Params | None = None, *, limit_s: int = QUERY_LIMIT_S
+        self,
+        text: str,
+        params: Params | None = None,
+        *,
+        limit_s: int = QUERY_LIMIT_S,
+        threads: int = 0,
     ) -> Answer:
         """Ask; `{name}` in the text stands for a parameter, written as a literal.
 
         Result columns are integers, Float64 or String; anything else is a TypeError.
+        `threads` bounds what the database uses for it; 0 is all cores, and one thread
+        costs less where little is read.
         """
         ...
 

@@ -75,10 +75,17 @@ class EmbeddedColumnar:
         await self._run(send)
 
     async def query(
-        self, text: str, params: Params | None = None, *, limit_s: int = QUERY_LIMIT_S
+        self,
+        text: str,
+        params: Params | None = None,
+        *,
+        limit_s: int = QUERY_LIMIT_S,
+        threads: int = 0,
     ) -> Answer:
         """Ask; see the protocol."""
         statement = f"{bound(text, params)} SETTINGS max_execution_time = {limit_s}"
+        if threads:
+            statement += f", max_threads = {threads}"
         return await self._run(
             lambda session: decode(session.query(statement, "Native").bytes() or b"")
         )

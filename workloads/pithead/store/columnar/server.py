@@ -111,15 +111,23 @@ class ServerColumnar:
         )
 
     async def query(
-        self, text: str, params: Params | None = None, *, limit_s: int = QUERY_LIMIT_S
+        self,
+        text: str,
+        params: Params | None = None,
+        *,
+        limit_s: int = QUERY_LIMIT_S,
+        threads: int = 0,
     ) -> Answer:
         """Ask; see the protocol."""
+        settings = {"max_execution_time": limit_s}
+        if threads:
+            settings["max_threads"] = threads
         columns, kinds = await self._run(
             lambda client: client.execute(
                 bound(text, params),
                 with_column_types=True,
                 columnar=True,
-                settings={"max_execution_time": limit_s},
+                settings=settings,
             )
         )
         if not columns or not len(columns[0]):

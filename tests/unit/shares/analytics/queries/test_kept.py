@@ -66,8 +66,12 @@ async def test_an_older_answer_is_given_at_once_and_made_anew(clock: Clock) -> N
 async def test_an_answer_that_is_too_old_is_waited_for(clock: Clock) -> None:
     kept: Kept[str, int] = Kept(KEEPING, clock)
     make = Maker()
+    assert not kept.gives("a")
     await kept.get("a", make)
-    clock.ms += 100
+    clock.ms += 99
+    assert kept.gives("a")
+    clock.ms += 1
+    assert not kept.gives("a")
     assert await kept.get("a", make) == 2
 
 

@@ -4,9 +4,15 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import grpc.aio
 import pytest
 
-from pithead.contracts import accounting_pb2_grpc, rewards_pb2_grpc
+from pithead.contracts import (
+    accounting_pb2_grpc,
+    analytics_pb2,
+    analytics_pb2_grpc,
+    rewards_pb2_grpc,
+)
 from pithead.contracts.accounting_pb2 import WindowHeader, WindowPart
 from pithead.rewards.database import BlockRow, Database, record_block
 from pithead.rewards.registry import Registry
@@ -15,9 +21,11 @@ from pithead.rewards.states import State
 from pithead.rpc import channel, serve
 from pithead.shares.analytics.queries.names import Names, NoSuch
 from pithead.shares.analytics.queries.neighbours import NeighbourAway, Neighbours, weights_of
+from pithead.shares.analytics.queries.servicer import AnalyticsServicer
 from pithead.shares.pools import Pool
 from pithead.shares.servicer import AccountingServicer
 from tests.support.accounting import Bench
+from tests.support.columnar import COLUMNAR
 from tests.support.doors import peer, served
 from tests.support.shares import (
     BITS,
@@ -111,6 +119,49 @@ async def test_a_window_now_is_cut_at_the_newest_segment(hub: Hub) -> None:
     # 5 and 10 whole, 25 of the 30 before: the same measure for all.
     assert window.weights == {first: 5 * 30 + 30 * 25, second: 10 * 30}
     assert window.of == 40 * 30
+
+
+@pytest.mark.needs("chdb")
+async def test_an_account_is_told_its_part_of_the_window(hub: Hub, tmp_path: Path) -> None:
+    await apply_pplns(hub.rewards, POOL, PPLNS)
+    await mine(hub, [Share(1, 20, weight=30), Share(2, 21, weight=10), Share(3, 1, weight=500)])
+    now_ms = 1_000_000
+    door = await COLUMNAR.door(tmp_path)
+    servicer = AnalyticsServicer(
+        store=door,
+        names=Names(hub.bench.engine, [hub.pool]),
+        neighbours=hub.asking,
+        now_ms=lambda: now_ms,
+    )
+    opened = channel(peer(tmp_path / "a.sock"))
+    asking = analytics_pb2_grpc.AnalyticsStub(opened)
+
+    def request(login: str) -> analytics_pb2.WindowShareRequest:
+        subject = analytics_pb2.Subject(pool=POOL, login=login)
+        return analytics_pb2.WindowShareRequest(subject=subject, scheme="pplns")
+
+    async with serve(
+        served(tmp_path / "a.sock"),
+        lambda server: analytics_pb2_grpc.add_AnalyticsServicer_to_server(servicer, server),
+    ):
+        found = await asking.WindowShare(request(address(2)))
+        assert (found.height, found.window, found.filled, found.part) == (21, "40", True, 0.25)
+        assert (found.scheme, found.as_of_ms, len(found.revision)) == ("pplns", now_ms, 64)
+        outside = await asking.WindowShare(request(address(3)))
+        assert (outside.weight, outside.part, outside.of) == ("0", 0.0, found.of)
+        with pytest.raises(grpc.aio.AioRpcError, match="nobody has mined"):
+            await asking.WindowShare(request(address(9)))
+        # The window is kept: accounting is not asked again at once, and then it is.
+        await hub.bench.write(
+            "eu-0", payload(make_batch(producer_id(1), 1, [Share(2, 21, weight=40)]))
+        )
+        await hub.bench.consumer.poll()
+        assert await asking.WindowShare(request(address(2))) == found
+        now_ms += 60_000
+        assert (await asking.WindowShare(request(address(2)))).part == 1.0
+    await opened.close()
+    await servicer.close()
+    await door.close()
 
 
 async def test_blocks_come_with_bits_and_whether_they_are_all(hub: Hub) -> None:

@@ -74,6 +74,11 @@ class Kept(Generic[KeyT, ValueT]):
         # Shielded: whoever else waits for it must not lose it to our caller's deadline.
         return await asyncio.shield(self._start(key, make))
 
+    def gives(self, key: KeyT) -> bool:
+        """Whether an answer can be given at once."""
+        entry = self._entries.get(key)
+        return entry is not None and self._now_ms() - entry.made_ms < self._keeping.stale_ms
+
     def forget(self, key: KeyT) -> None:
         """Make this one anew when it is asked for next."""
         entry = self._entries.pop(key, None)

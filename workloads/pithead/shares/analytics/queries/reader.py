@@ -64,7 +64,9 @@ class Reader:
         self, target: Target, buckets: Buckets, only: Filter, group: str | None
     ) -> Answer:
         """(bucket, [group,] sums)."""
-        return await self._ask(sql.chart(self._server, target, buckets, only, group))
+        # A worker's or an account's chart reads so little that a second thread only costs.
+        threads = 0 if target.account is None else 1
+        return await self._ask(sql.chart(self._server, target, buckets, only, group), threads)
 
     async def sums(self, target: Target, period: Period, group: str | None) -> Answer:
         """([group,] sums)."""
@@ -94,8 +96,13 @@ class Reader:
         answer = await self._ask(sql.height_work(self._server, pool, above))
         return HeightWork(*(numbers(answer, column).tolist() for column in range(3)))
 
-    async def worker_table(self, target: Target, shift: int, now_ms: int) -> WorkerTable:
-        """All workers of a pool or account that were seen in 30 days. TooManyWorkers."""
+    async def worker_table(
+        self, target: Target, shift: int, now_ms: int, *, hurry: bool
+    ) -> WorkerTable:
+        """All workers of a pool or account that were seen in 30 days. TooManyWorkers.
+
+        `hurry`: somebody waits for it.
+        """
         now_s = now_ms // 1000
         until_s = _whole_minutes(now_s)
         # Complete minutes, less the last second, which is the next minute's first.
@@ -103,11 +110,16 @@ class Reader:
         day = Period(Rollup.HOUR, now_s - now_s % HOUR_S - (DAY_BUCKETS - 1) * HOUR_S, now_s)
         month = sums_period(MONTH, now_s)
         server = self._server
-        ends, recent, sums = await asyncio.gather(
-            self._ask(sql.worker_ends(server, target, month, WORKERS_MAX + 1)),
-            self._ask(sql.recent_work(server, target, hour, until_s - NEWEST_S)),
-            self._ask(sql.worker_sums(server, target, day)),
+        texts_of = (
+            sql.worker_ends(server, target, month, WORKERS_MAX + 1),
+            sql.recent_work(server, target, hour, until_s - NEWEST_S),
+            sql.worker_sums(server, target, day),
         )
+        if hurry:
+            ends, recent, sums = await asyncio.gather(*map(self._ask, texts_of))
+        else:
+            # One after the other by one thread: the charts of those who wait go before.
+            ends, recent, sums = [await self._ask(text, threads=1) for text in texts_of]
         if len(ends) > WORKERS_MAX:
             raise TooManyWorkers
         seen = _parts(ends, 2)
@@ -147,8 +159,10 @@ class Reader:
         """End what is under way."""
         await self._rosters.close()
 
-    async def _ask(self, text: str) -> Answer:
-        return await self._turns.run(lambda: self._store.query(text, limit_s=QUESTION_S))
+    async def _ask(self, text: str, threads: int = 0) -> Answer:
+        return await self._turns.run(
+            lambda: self._store.query(text, limit_s=QUESTION_S, threads=threads)
+        )
 
 
 def _whole_minutes(now_s: int) -> int:

@@ -163,9 +163,12 @@ class AnalyticsServicer(analytics_pb2_grpc.AnalyticsServicer):
     async def _page(self, request: contract.WorkersRequest) -> contract.WorkersReply:
         wanted = asked.page(request)
         subject = await self._subject(asked.without_worker(request.subject))
+        hurry = not self._tables.gives(subject.target)
         table = await self._tables.get(
             subject.target,
-            lambda: self._reader.worker_table(subject.target, subject.shift, self._now_ms()),
+            lambda: self._reader.worker_table(
+                subject.target, subject.shift, self._now_ms(), hurry=hurry
+            ),
         )
         TABLE_ROWS.set(self._tables.held)
         found = page(
