@@ -227,7 +227,7 @@ STEPS = st.lists(
 
 @pytest.mark.gate
 @pytest.mark.timeout(240)
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=12, deadline=None)
 @given(STEPS, st.integers(0, 99))
 def test_nothing_differs_whatever_happened_to_the_log(
     steps: list[tuple[str, int, str]], chosen: int

@@ -160,7 +160,7 @@ async def test_two_archivers_of_one_pool_write_one_chain(tmp_path: Path) -> None
 
 
 @pytest.mark.timeout(240)
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(
     st.lists(CELLS, max_size=25),
     st.integers(1, 7),

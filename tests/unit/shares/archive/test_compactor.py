@@ -122,7 +122,7 @@ def test_a_sum_beyond_63_bits_leaves_its_cells_apart() -> None:
 
 
 @pytest.mark.timeout(240)
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=8, deadline=None)
 @given(
     st.lists(CELLS, max_size=25),
     st.integers(1, 30),
