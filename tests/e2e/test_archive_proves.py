@@ -75,7 +75,10 @@ def final_splits(data: Path) -> int:
 
 def test_a_pool_without_its_log_is_proven_by_the_archive(tmp_path: Path) -> None:
     def quick(objects: dict[str, dict[str, Any]]) -> None:
-        objects["CoinEndpoint"]["spec"]["devchain"] = {"hashesPerBlock": 20_000}
+        objects["CoinEndpoint"]["spec"]["devchain"] = {
+            "hashesPerBlock": 20_000,
+            "rpcPort": free_port(),
+        }
         objects["RewardScheme"]["spec"]["pplns"]["window"] = {"networkFactor": 1}
         objects["MiningPool"]["spec"]["listeners"][0]["port"] = free_port()
 
@@ -93,7 +96,9 @@ def test_a_pool_without_its_log_is_proven_by_the_archive(tmp_path: Path) -> None
         until(lambda: final_splits(data) > before, "no split after the log was lost")
         assert "the archive stands in" in proves(data, "audit")
         pool.stop()
-        assert "the archive stands in" in proves(data, "shares", "verify")
+        verified = proves(data, "shares", "verify")
+        assert "the archive stands in" in verified
+        assert "charts of default.quickstart compared" in verified
         into = str(tmp_path / "built.db")
         assert "built from the archive" in proves(data, "shares", "replay", "--into", into)
         check_falsified(pool, data)

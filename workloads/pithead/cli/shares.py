@@ -168,12 +168,20 @@ def analytics(config: Path, rebuild: bool, result: Path | None, supervisor: int 
 )
 @data_option
 @shares_config_option
+@click.option(
+    "--charts",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Settings of analytics, instead of those beside the share processor's.",
+)
 @output_option
-def verify(data: Path, config: Path | None, output: str) -> None:
-    """Compare the log, the cells and the archive, and name every difference."""
+def verify(data: Path, config: Path | None, charts: Path | None, output: str) -> None:
+    """Compare the log, the cells, the archive and the charts, and name every difference."""
     from pithead.shares.prove import run_verify
 
-    sys.exit(run_verify(config or data / "config" / "shares.json", as_json=output == "json"))
+    config = config or data / "config" / "shares.json"
+    beside = config.with_name("analytics.json")
+    analytics = charts or (beside if beside.exists() else None)
+    sys.exit(run_verify(config, analytics, as_json=output == "json"))
 
 
 @shares.command(

@@ -15,16 +15,28 @@ import click
 import msgspec
 from sqlalchemy.exc import DBAPIError
 
-from pithead.config import SettingsError, SharesSettings, load
+from pithead.config import AnalyticsSettings, SettingsError, SharesSettings, load
+from pithead.config.columnar import open_columnar
 from pithead.config.share_log import open_log
 from pithead.log.errors import LogError
 from pithead.process import EXIT_FAILED
+from pithead.shares.analytics.verify import (
+    ChartDifference,
+    ChartsMoving,
+    PoolCharts,
+    compare_charts,
+)
 from pithead.shares.audit import Difference, PoolAudit, audit_pools, describe, sentence
 from pithead.shares.recount import LogShrank
 from pithead.shares.replay import Replayed, ReplayRefused, replay
 from pithead.shares.schema import REVISION
 from pithead.store import StoreError, check_version, open_store
+from pithead.store.columnar import ColumnarError
 from pithead.store.migrate import migrate
+
+MOVES_MAX = 20
+MOVE_S = 0.5
+"""Analytics writes every few seconds for a moment: between two plans there is time to ask."""
 
 SHOWN_MAX = 50
 """Differences printed as text; JSON has all."""
@@ -33,18 +45,36 @@ TROUBLE = (SettingsError, LogError, LogShrank, StoreError, ReplayRefused, DBAPIE
 """What keeps a proof from being made; each says why in a sentence."""
 
 
-def run_verify(config: Path, *, as_json: bool) -> int:
-    """Compare log, cells and archive; exit code 1 when anything differs or cannot be read."""
+def run_verify(config: Path, analytics: Path | None, *, as_json: bool) -> int:
+    """Compare log, cells, archive and charts; exit code 1 when anything differs.
+
+    `analytics` are the settings of that process, None where there are no charts.
+    Charts that cannot be read now are told, and are no failure: no money is in them.
+    """
     try:
         audits = asyncio.run(_verify(config))
+        charts, unread = asyncio.run(_charts(analytics)) if analytics is not None else ([], "")
     except TROUBLE as error:
         click.echo(f"pithead shares verify: {_reason(error)}", err=True)
         return EXIT_FAILED
     differences = [one for audit in audits for one in _differences(audit)]
+    differences += [_chart(one) for each in charts for one in each.differences]
     if as_json:
-        _print_json({"sound": not differences, "pools": [_document(one) for one in audits]})
+        document = {
+            "sound": not differences,
+            "pools": [_document(one) for one in audits],
+            "charts": {
+                "compared": bool(charts),
+                "reason": unread,
+                "differences": [_chart(one) for each in charts for one in each.differences],
+            },
+        }
+        _print_json(document)
     else:
-        _print_text("verify", describe(audits), [str(one["text"]) for one in differences])
+        checked = "; ".join([describe(audits), *(_charted(one) for one in charts)])
+        _print_text("verify", checked, [str(one["text"]) for one in differences])
+        if unread:
+            click.echo(f"charts: not compared: {unread}")
     return EXIT_FAILED if differences else 0
 
 
@@ -56,6 +86,58 @@ async def _verify(config: Path) -> list[PoolAudit]:
         return await audit_pools(engine, open_log(settings.log))
     finally:
         await engine.dispose()
+
+
+async def _charts(config: Path) -> tuple[list[PoolCharts], str]:
+    """What comes of comparing the columnar tables, or why they cannot be read now."""
+    settings = load(config, AnalyticsSettings)
+    engine = open_store(settings.database)
+    try:
+        door = await open_columnar(settings.store)
+        try:
+            for attempt in range(MOVES_MAX):
+                try:
+                    return await compare_charts(engine, open_log(settings.log), door), ""
+                except ChartsMoving:
+                    if attempt == MOVES_MAX - 1:
+                        raise
+                    await asyncio.sleep(MOVE_S)
+            return [], ""
+        finally:
+            await door.close()
+    except ChartsMoving as error:
+        return [], str(error)
+    except ColumnarError as error:
+        hint = "its directory belongs to the process that runs; stop the pool and verify again"
+        embedded = settings.store.directory is not None
+        return [], f"{error}" + (f" ({hint})" if embedded else "")
+    finally:
+        await engine.dispose()
+
+
+def _chart(one: ChartDifference) -> dict[str, Any]:
+    whose = f"account {one.account} ({one.login or 'unknown'})" if one.account else "all accounts"
+    first, second = one.sides
+    return {
+        "pool": one.pool,
+        "what": "chart",
+        "account": one.account,
+        "login": one.login,
+        "minute": one.second // 60,
+        "says": {
+            side: {"weight": str(work), "shares": shares}
+            for side, (shares, work) in zip(one.sides, (one.expected, one.got), strict=True)
+        },
+        "text": f"{one.pool}: charts: {whose}, from minute {one.second // 60}: {first} has shares "
+        f"and weight {one.expected}, {second} {one.got}",
+    }
+
+
+def _charted(one: PoolCharts) -> str:
+    text = f"charts of {one.pool} compared with {one.batches} batches"
+    if one.whole_from_s:
+        text += f" (the log is whole from minute {one.whole_from_s // 60} on)"
+    return text
 
 
 def _differences(audit: PoolAudit) -> list[dict[str, Any]]:
