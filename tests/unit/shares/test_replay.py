@@ -129,6 +129,18 @@ async def test_the_archive_gives_identical_tables_where_the_log_ends(tmp_path: P
         assert (audit.cells, audit.archive) == ([], [])
 
 
+async def test_a_block_that_was_counted_too_often_is_named_by_what_the_log_gives(
+    tmp_path: Path,
+) -> None:
+    async with await make(tmp_path) as bench, empty(tmp_path) as target:
+        await eventful(bench)
+        async with transaction(bench.engine) as connection:
+            await connection.execute(schema.finds.update().values(solved=2))
+        (difference,) = (await build(bench, target)).differences
+        assert difference.startswith("solved shares of ")
+        assert difference.endswith("built 1, was 2")
+
+
 async def test_a_falsified_cell_is_named_by_what_is_built(tmp_path: Path) -> None:
     async with await make(tmp_path) as bench, empty(tmp_path) as target:
         await mined(bench, range(20, 28))

@@ -391,7 +391,7 @@ async def _summary(connection: AsyncConnection, facts: Facts) -> dict[str, dict[
         .where(
             schema.finds.c.pool == facts.id,
             # Before it they are not complete in a database that was upgraded.
-            schema.segments.c.height >= schema.pools.c.finds_from,
+            schema.segments.c.height >= func.coalesce(schema.pools.c.finds_from, 0),
         )
     )
     return {
