@@ -11,6 +11,7 @@ from pithead.contracts.share_log_pb2 import BlockRecord, Login, ShareBatch
 from pithead.log import spooled
 from pithead.log.codec import decode_batch, encode_batch, encode_block
 from pithead.log.errors import LogBroken, LogBusy, LogFull
+from pithead.log.share_log import LogWriter
 from pithead.log.spool import PARTITION, Spool
 from pithead.log.spooled import SpooledLog, SpooledWriter
 from tests.support.scripted_log import Mood, ScriptedLog
@@ -378,3 +379,21 @@ async def test_an_empty_spool_is_waited_for_by_nobody(tmp_path: Path) -> None:
     async with asyncio.timeout(1):
         await opened.emptied()
     await opened.close()
+
+
+async def test_a_slip_in_the_drain_is_not_hidden(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log = ScriptedLog()
+    log.mood = Mood.AWAY
+    async with process(log, tmp_path, FIRST) as (_, writer):
+        await writer.append(batch(FIRST, 0))
+
+        async def slip(_topic: str, _partition: str) -> LogWriter:
+            raise ZeroDivisionError
+
+        monkeypatch.setattr(log, "writer", slip)
+        log.mood = Mood.WELL
+        await asyncio.sleep(0.1)
+        with pytest.raises(ZeroDivisionError):
+            await writer.append(batch(FIRST, 1))

@@ -42,8 +42,9 @@ SPOOL_AFTER_S = 1.0
 OPEN_S = 1.0
 """A writer that is opened waits so long for the log, lest every start begins in the spool."""
 
-GROUP_BYTES = 1024 * 1024
-"""What is under way in a drain; its progress is stored once a group."""
+GROUP_BYTES = 256 * 1024
+"""What is under way in a drain; its progress is stored once a group. Fewer records than a writer
+of Kafka remembers when they were given up, so that a slow log gets each once."""
 
 DRAIN_S = 5.0
 """For one group, and for the log to open a writer."""
@@ -229,6 +230,9 @@ class _Channel:
 
     async def append(self, payload: bytes) -> int:
         """See `SpooledWriter.append`; calls follow one another."""
+        if self._draining.done() and not self.broken:
+            # It ends by a slip of ours only; then records would wait here for ever.
+            self._draining.result()
         async with self._order:
             if self.direct:
                 position = await self._straight(payload)
@@ -358,6 +362,8 @@ class _Channel:
             *(writer.append(record.payload) for record in records), return_exceptions=True
         )
         for number, result in enumerate(results):
+            if isinstance(result, asyncio.CancelledError):
+                return number, LogBroken(self.place, "the writer was closed before it had sent all")
             if isinstance(result, BaseException):
                 return number, result
         return len(records), None
