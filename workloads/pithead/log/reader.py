@@ -19,6 +19,7 @@ from pithead.log.mark import DurableMark
 from pithead.log.names import is_name
 from pithead.log.partition import chunk_bases, open_chunk, read_fully
 from pithead.log.share_log import LogRecord
+from pithead.log.threads import to_its_end
 
 FILE_LOG_ID = "file"
 
@@ -196,7 +197,7 @@ class FileReader:
             waiting = view.end() - position
             if min(waiting, bytes_max) <= INLINE_BYTES_MAX:
                 return view.read(position, bytes_max)
-            return await _in_thread_to_its_end(view, position, bytes_max)
+            return await to_its_end(view.read, position, bytes_max)
 
     async def start(self, partition: str) -> int:
         """Return the earliest position that retention has left; 0 for an unknown partition."""
@@ -250,15 +251,3 @@ class FileReader:
     def _check_open(self) -> None:
         if self._closed:
             raise LogClosed(str(self._directory))
-
-
-async def _in_thread_to_its_end(
-    view: _PartitionView, position: int, bytes_max: int
-) -> list[LogRecord]:
-    """Read in a thread and, when cancelled, still wait for it: the caller holds the lock."""
-    reading = asyncio.ensure_future(asyncio.to_thread(view.read, position, bytes_max))
-    try:
-        return await asyncio.shield(reading)
-    except asyncio.CancelledError:
-        await asyncio.wait([reading])
-        raise

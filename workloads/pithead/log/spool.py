@@ -20,6 +20,7 @@ from pithead.log.positions import PositionFile
 from pithead.log.reader import FileReader
 from pithead.log.share_log import LogRecord
 from pithead.log.spool_records import ending, look, producer_of
+from pithead.log.threads import to_its_end
 from pithead.log.writer import FileWriter
 
 PARTITION = "spool"
@@ -136,7 +137,7 @@ class Spool:
     async def drained(self, records: Sequence[LogRecord]) -> None:
         """Tell durably that the oldest `records` are in the log, and free their space."""
         position = records[-1].next_position
-        await asyncio.to_thread(self._drained.store, position)
+        await to_its_end(self._drained.store, position)
         self._position = position
         self.records -= len(records)
         self._first = None

@@ -34,6 +34,7 @@ from pithead.log.errors import (
 from pithead.log.share_log import Held, LogReader, LogRecord, LogWriter, ShareLog
 from pithead.log.spool import Spool
 from pithead.log.spool_records import producer_of
+from pithead.log.threads import to_its_end
 from pithead.log.topics import is_blocks
 
 SPOOL_AFTER_S = 1.0
@@ -377,7 +378,7 @@ class _Channel:
                 self.spool.topic, producer
             )
             needed = [*self.spool.producers, self._producer]
-            await asyncio.to_thread(self.spool.assignments.put, producer, partition, needed)
+            await to_its_end(self.spool.assignments.put, producer, partition, needed)
         writer = self._writers.get(partition)
         if writer is None:
             writer = await self._log.writer(self.spool.topic, partition)
