@@ -181,6 +181,9 @@ def joined_key(columns: Sequence[Ints]) -> Ints:
     for column in columns:
         low = int(column.min())
         width = int(column.max()) - low + 1
+        if width == 1:
+            # The same in all rows, as the context mostly is: it tells none apart.
+            continue
         if span * width > KEY_MAX:
             key, span = _dense(key)
         if span * width > KEY_MAX:
