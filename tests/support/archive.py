@@ -4,14 +4,14 @@ from collections.abc import Iterable
 from typing import NamedTuple
 
 from hypothesis import strategies as st
-from sqlalchemy import insert, update
+from sqlalchemy import insert, text, update
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from pithead.coins.address import script_of_address
 from pithead.shares import schema
 from pithead.shares.states import SegmentState
 from pithead.store import transaction
-from tests.support.shares import BITS, COIN, PARAMS, address, parent
+from tests.support.shares import BITS, COIN, PARAMS, POOL, POOL_SETTINGS, address, parent
 
 HEIGHTS = range(1, 8)
 
@@ -49,6 +49,30 @@ def unique(cells: Iterable[Cell]) -> list[Cell]:
 
 def segment_id(height: int, fork: int) -> int:
     return height * 10 + fork + 1
+
+
+async def old_pool(engine: AsyncEngine) -> None:
+    """The pool of the tests with id 1 and its revisions, in a schema of whatever age."""
+    columns = ("id", "pool", "slot", "scheme", "revision", "effective_height")
+    async with transaction(engine) as connection:
+        await connection.execute(
+            text("INSERT INTO pools (id, pool, coin) VALUES (1, :pool, :coin)"),
+            {"pool": POOL, "coin": COIN},
+        )
+        await connection.execute(
+            text(f"INSERT INTO revisions ({', '.join(columns)}) VALUES (:{', :'.join(columns)})"),
+            [
+                {
+                    "id": number,
+                    "pool": 1,
+                    "slot": slot.slot,
+                    "scheme": slot.scheme,
+                    "revision": slot.revision,
+                    "effective_height": slot.effective_height,
+                }
+                for number, slot in enumerate(POOL_SETTINGS.slots, start=1)
+            ],
+        )
 
 
 async def fill(

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from prometheus_client import REGISTRY
 from sqlalchemy import event, text, update
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncEngine
@@ -21,7 +22,7 @@ from pithead.shares.query import NotArchived, WindowQuestion, read_seals, read_w
 from pithead.store import open_store, reading, transaction
 from pithead.store.migrate import migrate
 from tests.support.accounting import Killed
-from tests.support.archive import CELLS, FORKS, Cell, fill, segment_id, unique
+from tests.support.archive import CELLS, FORKS, Cell, fill, old_pool, segment_id, unique
 from tests.support.databases import DATABASES
 from tests.support.schema import migrated_to
 from tests.support.shares import COIN_SETTINGS, POOL, POOL_SETTINGS, make_store, parent
@@ -29,6 +30,7 @@ from tests.support.shares import COIN_SETTINGS, POOL, POOL_SETTINGS, make_store,
 pytestmark = pytest.mark.databases
 
 NOW_MS = 5
+LAG = "pithead_accounting_archive_lag_heights"
 
 
 async def archive_all(engine: AsyncEngine, pool: Pool) -> int:
@@ -148,6 +150,24 @@ async def test_an_archiver_killed_at_any_statement_leaves_whole_heights(
     await engine.dispose()
 
 
+async def test_the_lag_shows_while_the_archive_cannot_be_written(tmp_path: Path) -> None:
+    engine, pool = await make_store(tmp_path)
+    await fill(engine, pool.id, [Cell(1, 2, 0, 0, 1, 0, 5)], sealed_height=5)
+
+    def die(_connection: object, _cursor: object, statement: str, *_: object) -> None:
+        if "INSERT INTO archives" in statement:
+            raise Killed
+
+    event.listen(engine.sync_engine, "before_cursor_execute", die)
+    with pytest.raises(Killed):
+        await Archiver(engine, pool, lambda: NOW_MS).step()
+    event.remove(engine.sync_engine, "before_cursor_execute", die)
+    assert REGISTRY.get_sample_value(LAG, {"pool": POOL}) == 5
+    await archive_all(engine, pool)
+    assert REGISTRY.get_sample_value(LAG, {"pool": POOL}) == 0
+    await engine.dispose()
+
+
 async def test_two_archivers_of_one_pool_write_one_chain(tmp_path: Path) -> None:
     engine, pool = await make_store(tmp_path)
     cells = [Cell(1, height, 0, height, 1, 0, height) for height in range(1, 6)]
@@ -199,10 +219,11 @@ async def test_what_was_sealed_before_there_was_an_archive_is_archived_after_the
     cells = [Cell(1 + n % 4, n, 0, n, 1 + n % 3, 0, 9) for n in range(1, 6)]
     url = await migrated_to(tmp_path, "pithead.shares", "0002")
     engine = open_store(url)
+    await old_pool(engine)
+    await fill(engine, 1, cells, sealed_height=7)
+    await migrate(url, "pithead.shares")
+    await migrate(url, "pithead.shares")
     (pool,) = await register(engine, [POOL_SETTINGS], [COIN_SETTINGS])
-    await fill(engine, pool.id, cells, sealed_height=7)
-    await migrate(url, "pithead.shares")
-    await migrate(url, "pithead.shares")
     assert await archive_all(engine, pool) == 7
     upgraded = [one.hash for one in await rows_of(engine, pool)]
     await engine.dispose()

@@ -19,7 +19,7 @@ from pithead.shares.states import INT63_MAX
 from pithead.store import open_store, reading, transaction
 from pithead.store.migrate import migrate
 from tests.support.accounting import Killed
-from tests.support.archive import CELLS, FORKS, Cell, fill, unique
+from tests.support.archive import CELLS, FORKS, Cell, fill, old_pool, unique
 from tests.support.databases import DATABASES
 from tests.support.schema import migrated_to
 from tests.support.shares import COIN_SETTINGS, POOL, POOL_SETTINGS, make_store, parent
@@ -209,11 +209,12 @@ async def test_two_compactors_of_one_pool_merge_each_cell_once(tmp_path: Path) -
 async def test_cells_of_before_the_upgrade_are_merged_after_it(tmp_path: Path) -> None:
     url = await migrated_to(tmp_path, "pithead.shares", "0003")
     engine = open_store(url)
-    (pool,) = await register(engine, [POOL_SETTINGS], [COIN_SETTINGS])
+    await old_pool(engine)
     cells = [*MINUTES, *(Cell(1, n, 0, 3, 3, 0, 20) for n in range(1, 6))]
-    await fill(engine, pool.id, cells, sealed_height=7)
-    await archive_all(engine, pool)
+    await fill(engine, 1, cells, sealed_height=7)
     await migrate(url, "pithead.shares")
+    (pool,) = await register(engine, [POOL_SETTINGS], [COIN_SETTINGS])
+    await archive_all(engine, pool)
     before = await windows(engine, (1, 300))
     await compact(engine, pool)
     assert len(await table(engine)) == len(cells), "nobody has told how far windows reach"

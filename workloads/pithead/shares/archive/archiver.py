@@ -56,8 +56,10 @@ class Archiver:
                 return 0
             head = await read_head(connection, self._pool.id, row.first_height)
             found = await self._read(connection, head, row.sealed_height)
+        # Told before the writing, so that a lag shows while that fails.
+        lag = max(row.sealed_height - head.height, 0)
+        metrics.ARCHIVE_LAG.labels(self._pool.name).set(lag)
         if not found:
-            metrics.ARCHIVE_LAG.labels(self._pool.name).set(0)
             return 0
         made = await asyncio.to_thread(self._seal_up, head, found)
         async with transaction(self._engine) as connection:
