@@ -12,21 +12,30 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 
+import msgspec
 import pytest
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from pithead.coins.node import RpcNode
+from pithead.config import NodeSettings
+from pithead.config.share_log import open_log
+from pithead.contracts import accounting_pb2 as pb
 from pithead.log.file_log import FileLog
 from pithead.log.topics import shares_topic
 from pithead.shares import schema
-from pithead.store import reading
+from pithead.store import open_store, reading
 from tests.support.accounting import Bench
 from tests.support.databases import DATABASES
+from tests.support.devchain import DevchainTask, devchain_settings
+from tests.support.doors import served
 from tests.support.postgresql import PostgresServer
 from tests.support.shares import POOL, Share, address, make_batch, make_store, payload, producer_id
+from tests.unit.shares.test_service import running, settings_in, until, window
 
 pytestmark = [pytest.mark.full, pytest.mark.needs("postgres")]
 
@@ -168,3 +177,69 @@ async def test_every_share_is_counted_once_whoever_is_killed(
         for before, after in pairwise(seals):
             assert after.first_height == before.last_height + 1
         assert sum(feed.written.values()) > 10_000
+
+
+async def test_two_whole_services_share_a_pool_and_one_goes_on_alone(
+    tmp_path: Path, postgresql: PostgresServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(DATABASES, "server", postgresql)
+    chain = devchain_settings(tmp_path / "chain")
+    async with DevchainTask(chain) as devchain, RpcNode(devchain.access) as node:
+        access = devchain.access
+        settings = msgspec.structs.replace(
+            settings_in(
+                tmp_path,
+                NodeSettings(name="n", url=access.url, user=access.user, password=access.password),
+            ),
+            database=await DATABASES.migrated(tmp_path, "shares"),
+        )
+        other = msgspec.structs.replace(settings, serve=served(tmp_path / "o"))
+        await node.call("generatetoaddress", 2, address(99))
+        tip = await node.best_hash()
+        bits = int((await node.call("getblockheader", tip[::-1].hex(), True))["bits"], 16)
+        log = open_log(settings.log)
+        writers = [await log.writer(shares_topic(POOL), str(number)) for number in range(4)]
+
+        async def write(sequence: int, height: int, *, shares: int, end: bool = False) -> None:
+            for number, writer in enumerate(writers):
+                each = [Share(number + 1, height)] * shares
+                batch = make_batch(producer_id(number), sequence, each, promise=height, end=end)
+                for segment in batch.segments:
+                    segment.parent, segment.bits = tip, bits
+                await writer.append(payload(batch))
+
+        engine = open_store(settings.database)
+        try:
+            async with running(settings) as stub:
+
+                async def accepted(shares: int) -> bool:
+                    reply = await stub.Counters(pb.CountersRequest(pool=POOL))
+                    return bool(reply.accepted == shares)
+
+                async def divided() -> bool:
+                    return sorted((await owners(engine)).values()) == [2, 2]
+
+                async with running(other):
+                    await write(0, 3, shares=5)
+                    await until(partial(accepted, 20))
+                    await until(divided)
+                    await write(1, 3, shares=7)
+                    await until(partial(accepted, 48))
+                # The one that has ended gave its claims back: nobody waits for its lease.
+                await write(2, 3, shares=1)
+                await until(partial(accepted, 52))
+                assert list((await owners(engine)).values()) == [4]
+                await node.call("generatetoaddress", 3, address(99))
+                await write(3, 6, shares=0, end=True)
+
+                async def sealed() -> bool:
+                    reply = await stub.Seals(pb.SealsRequest(pool=POOL))
+                    return bool(reply.any and reply.sealed_height == 3)
+
+                await until(sealed)
+                head = (await window(stub, height=3, parent=tip))[0].header
+                assert (head.sealed, head.group_weight) == (True, bytes([52]))
+        finally:
+            await engine.dispose()
+            for writer in writers:
+                await writer.close()
