@@ -83,6 +83,12 @@ class PostgresServer:
     """End with the process that started it, even when that is killed."""
     _process: subprocess.Popen[bytes] | None = None
 
+    @property
+    def pid(self) -> int:
+        """Process id of the parent of all its processes, while it runs."""
+        assert self._process is not None
+        return self._process.pid
+
     def start(self) -> None:
         """Make the data when there is none, start, and wait until it answers."""
         self.directory.mkdir(parents=True, exist_ok=True)

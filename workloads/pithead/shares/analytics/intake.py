@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from pithead.log.columns import Columns
-from pithead.log.errors import LogPositionInvalid, LogTruncated, LogUnavailable
+from pithead.log.errors import LogPositionInvalid, LogTruncated
 from pithead.log.share_log import LogReader, LogRecord
 from pithead.shares.analytics.plans import Plan
 from pithead.shares.records import Read, examine
@@ -30,9 +30,6 @@ RECORDS_MAX = 20_000
 
 DAYS_MAX = 60
 """Days that the rows of one plan lie in; a server refuses blocks for more than 100 partitions."""
-
-WAIT_MS = 1000
-"""For a record of a plan to be given again; the next try is the caller's."""
 
 DAY_MS = 86_400_000
 
@@ -145,13 +142,6 @@ class Intake:
             ]
         return reads
 
-    async def _wait_for(self, partition: str, position: int, end: int) -> None:
-        """Wait for a record of a plan that was there before: a broker may be slow to give it."""
-        if await self._reader.end(partition) <= position:
-            raise Unrepeatable(f"{partition} ends at {position}, before {end}")
-        if not await self._reader.wait(partition, position, WAIT_MS):
-            raise LogUnavailable(partition, f"gives no record at {position}, though it has one")
-
     async def _range(self, partition: str, start: int, end: int) -> list[LogRecord]:
         found: list[LogRecord] = []
         position = start
@@ -161,8 +151,7 @@ class Intake:
             except (LogTruncated, LogPositionInvalid) as error:
                 raise Unrepeatable(str(error)) from error
             if not records:
-                await self._wait_for(partition, position, end)
-                continue
+                raise Unrepeatable(f"{partition} ends at {position}, before {end}")
             found += [record for record in records if record.position < end]
             position = records[-1].next_position
         return found
