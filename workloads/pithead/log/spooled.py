@@ -48,7 +48,10 @@ GROUP_BYTES = 256 * 1024
 of Kafka remembers when they were given up, so that a slow log gets each once."""
 
 DRAIN_S = 5.0
-"""For one group, and for the log to open a writer."""
+"""For one group. Opening a writer has limits of its own in the log, and is not cut off half way."""
+
+CLOSE_S_MAX = 5.0
+"""For writers that are of no more use, when the channel is closed."""
 
 SWITCH_BYTES = 256 * 1024
 """What is sent while appends wait, so that a drain ends under load, too."""
@@ -216,6 +219,7 @@ class _Channel:
         self._bytes_max = bytes_max
         self._own: LogWriter | None = None
         self._writers: dict[str, LogWriter] = {}
+        self._closing: set[asyncio.Task[None]] = set()
         self._order = asyncio.Lock()
         self._changed = asyncio.Condition()
         if spool.records:
@@ -255,7 +259,9 @@ class _Channel:
         self._draining.cancel()
         await asyncio.wait((self._draining,))
         async with self._order:
-            await self._drop_writers()
+            self._drop_writers()
+            if self._closing:
+                await asyncio.wait(self._closing, timeout=CLOSE_S_MAX)
             try:
                 await self.spool.close()
             except (LogError, OSError) as error:
@@ -274,7 +280,7 @@ class _Channel:
         except (LogError, OSError) as error:
             await self._leave(str(error))
             if not isinstance(error, WRITER_STAYS):
-                await self._drop_writers()
+                self._drop_writers()
         return None
 
     async def _to_spool(self, payload: bytes) -> None:
@@ -314,7 +320,7 @@ class _Channel:
                     _log.warning("%s: %s", self.place, reason)
                 self.trouble = reason
                 if not isinstance(error, (*WRITER_STAYS, TimeoutError)):
-                    await self._drop_writers()
+                    self._drop_writers()
                 await asyncio.sleep(delay_s)
                 delay_s = min(delay_s * 2, RETRY_S_MAX)
             else:
@@ -323,13 +329,11 @@ class _Channel:
     async def _step(self) -> None:
         """Send one group, or the last ones and become direct."""
         if self.spool.size > SWITCH_BYTES:
-            async with asyncio.timeout(DRAIN_S):
-                await self._send_group()
+            await self._send_group()
             return
         # A writer may take seconds to open; nobody waits for that.
-        async with asyncio.timeout(DRAIN_S):
-            own = await self._writer_of(self._producer)
-            await self._send_group()
+        own = await self._writer_of(self._producer)
+        await self._send_group()
         async with self._order:
             # Shielded by its own limit from a log that has gone away again.
             async with asyncio.timeout(SWITCH_S):
@@ -349,7 +353,8 @@ class _Channel:
             return
         producer = producer_of(self.spool.topic, records[0].payload)
         writer = await self._writer_of(producer)
-        sent, failure = await self._sent(writer, records)
+        async with asyncio.timeout(DRAIN_S):
+            sent, failure = await self._sent(writer, records)
         if sent:
             await self.spool.drained(records[:sent])
         if failure is not None:
@@ -385,11 +390,17 @@ class _Channel:
             self._writers[partition] = writer
         return writer
 
-    async def _drop_writers(self) -> None:
+    def _drop_writers(self) -> None:
+        """Let go of all writers. A dead one may take long to close: the next is not held up."""
         writers, self._writers = list(self._writers.values()), {}
         self._own = None
         for writer in writers:
-            try:
-                await writer.close()
-            except (LogError, OSError) as error:
-                _log.warning("%s: closing a writer: %s", self.place, error)
+            closing = asyncio.create_task(self._closed(writer))
+            self._closing.add(closing)
+            closing.add_done_callback(self._closing.discard)
+
+    async def _closed(self, writer: LogWriter) -> None:
+        try:
+            await writer.close()
+        except (LogError, OSError) as error:
+            _log.warning("%s: closing a writer: %s", self.place, error)
