@@ -129,7 +129,8 @@ class Analytics(Shape):
     port: Annotated[Port, Change.LIVE] = 9440
     """Port of its native protocol: 9440 with TLS and 9000 without, unless it was changed."""
     database: Annotated[DatabaseName, Change.LIVE]
-    """Database, which exists; what is in it can be made again from the share log."""
+    """Database, made when it is not there and the user may. What is in it can be made again from
+    the share log, as far as that is kept."""
     credentials_secret_ref: Annotated[SecretReference, Change.LIVE]
     """Secret with a user that may create tables in it, keys username and password."""
     ssl_mode: Annotated[Literal["disable", "require", "verify-full"], Change.LIVE] = "require"
