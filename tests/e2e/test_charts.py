@@ -54,7 +54,8 @@ def test_alerts_and_monitors_come_when_they_are_asked_for(bed: QuickBed, chart: 
     on = ("--set", "prometheus.rules.enabled=true,prometheus.podMonitors.enabled=true")
     labels = ("--set", "prometheus.rules.labels.release=mine,namespaces={a,b}")
     # Not validated: the API server of this test has no kinds of the Prometheus operator.
-    text = bed.hub.helm("template", "pithead", str(chart), *RELEASE, *on, *labels)
+    version = ("--kube-version", build.KUBERNETES)
+    text = bed.hub.helm("template", "pithead", str(chart), *RELEASE, *on, *labels, *version)
     found = [each for each in yaml.safe_load_all(text) if each]
     (rule,) = [each for each in found if each["kind"] == "PrometheusRule"]
     assert rule["metadata"]["labels"]["release"] == "mine"
