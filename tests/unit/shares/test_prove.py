@@ -60,6 +60,14 @@ def test_sound_tables_are_said_to_be(settings: Path) -> None:
     assert (document["sound"], document["pools"][0]["archivedHeight"]) == (True, 23)
 
 
+def test_charts_are_said_to_be_left_out_without_settings_of_analytics(settings: Path) -> None:
+    result = run("verify", settings)
+    assert result.exit_code == 0, result.output
+    assert result.output.endswith("charts: not compared: no settings of analytics\n")
+    charts = json.loads(run("verify", settings, "-o", "json").stdout)["charts"]
+    assert charts == {"compared": False, "reason": "no settings of analytics", "differences": []}
+
+
 def test_a_difference_is_named_with_both_sides(settings: Path, tmp_path: Path) -> None:
     falsify(tmp_path)
     result = run("verify", settings)

@@ -24,13 +24,18 @@ from pithead.cli.options import (
         "pithead shares --config config/shares.json",
         "pithead shares waiting --data /var/lib/pithead",
         "pithead shares close PRODUCER --reason 'its machine is gone for good'",
+        "pithead shares verify --data /var/lib/pithead",
     ),
 )
-@click.option("--config", type=click.Path(dir_okay=False, path_type=Path), help="Settings.")
+@click.option(
+    "--config",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Settings of the share processor: run it.",
+)
 @supervisor_option
 @click.pass_context
 def shares(context: click.Context, config: Path | None, supervisor: int | None) -> None:
-    """Turn the share log into exact cells: run the share processor, or decide what it waits for."""
+    """Turn the share log into exact cells: run the share processor, or look, decide and prove."""
     if context.invoked_subcommand is not None:
         return
     if config is None:
@@ -163,7 +168,7 @@ def analytics(config: Path, rebuild: bool, result: Path | None, supervisor: int 
 @shares.command(
     epilog=epilog(
         "pithead shares verify --data /var/lib/pithead",
-        "pithead shares verify --config /etc/pithead/shares.json -o json",
+        "pithead shares verify --config /etc/pithead/settings.json --charts analytics.json",
     )
 )
 @data_option
@@ -171,7 +176,8 @@ def analytics(config: Path, rebuild: bool, result: Path | None, supervisor: int 
 @click.option(
     "--charts",
     type=click.Path(dir_okay=False, path_type=Path),
-    help="Settings of analytics, instead of those beside the share processor's.",
+    help="Settings of analytics. Default: `analytics.json` beside `--config`; "
+    "without either, charts are not compared.",
 )
 @output_option
 def verify(data: Path, config: Path | None, charts: Path | None, output: str) -> None:
@@ -187,7 +193,7 @@ def verify(data: Path, config: Path | None, charts: Path | None, output: str) ->
 @shares.command(
     epilog=epilog(
         "pithead shares replay --data /var/lib/pithead --into rebuilt.db",
-        "pithead shares replay --config shares.json --into postgresql+asyncpg://user@host/empty",
+        "pithead shares replay --config /etc/pithead/settings.json --into postgresql://user@host/empty",
     )
 )
 @data_option
@@ -195,7 +201,8 @@ def verify(data: Path, config: Path | None, charts: Path | None, output: str) ->
 @click.option(
     "--into",
     required=True,
-    help="An empty database, made when it is a file: a path, or a URL of PostgreSQL.",
+    help="An empty database, made when it is a file: a path (in a pod only /tmp is writable), "
+    "or a URL of PostgreSQL.",
 )
 @click.option(
     "--source",

@@ -41,6 +41,9 @@ MOVE_S = 0.5
 SHOWN_MAX = 50
 """Differences printed as text; JSON has all."""
 
+NO_SETTINGS = "no settings of analytics"
+"""Why charts are not compared when nobody says where they are."""
+
 TROUBLE = (SettingsError, LogError, LogShrank, StoreError, ReplayRefused, DBAPIError)
 """What keeps a proof from being made; each says why in a sentence."""
 
@@ -48,12 +51,14 @@ TROUBLE = (SettingsError, LogError, LogShrank, StoreError, ReplayRefused, DBAPIE
 def run_verify(config: Path, analytics: Path | None, *, as_json: bool) -> int:
     """Compare log, cells, archive and charts; exit code 1 when anything differs.
 
-    `analytics` are the settings of that process, None where there are no charts.
-    Charts that cannot be read now are told, and are no failure: no money is in them.
+    `analytics` are the settings of that process, None where there are none. Charts that
+    are not compared are told, with the reason, and are no failure: no money is in them.
     """
     try:
         audits = asyncio.run(_verify(config))
-        charts, unread = asyncio.run(_charts(analytics)) if analytics is not None else ([], "")
+        charts, unread = (
+            asyncio.run(_charts(analytics)) if analytics is not None else ([], NO_SETTINGS)
+        )
     except TROUBLE as error:
         click.echo(f"pithead shares verify: {_reason(error)}", err=True)
         return EXIT_FAILED
