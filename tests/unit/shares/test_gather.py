@@ -6,10 +6,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from pithead.contracts.share_log_pb2 import ShareBatch
 from pithead.log.errors import LogTruncated
 from pithead.log.file_log import FileLog
 from pithead.log.share_log import LogReader, LogRecord
-from pithead.log.topics import shares_topic
+from pithead.log.topics import FORMAT, FORMATS_BACK, shares_topic
 from pithead.shares import gather
 from pithead.shares.fold import BATCH_WEIGHT_MAX, WEIGHT_SUM_MAX, Ints
 from pithead.shares.gather import Gatherer
@@ -96,6 +97,28 @@ async def test_an_unknown_slot_stops_its_partition_and_no_other(tmp_path: Path) 
     found = await gatherer(reader).gather({"a": 0, "b": 0})
     assert [read.partition for read in found.reads] == ["a", "a", "b", "b"]
     assert found.moves["a"] < await reader.end("a")
+
+
+@pytest.mark.parametrize(
+    ("ahead", "read"),
+    [
+        pytest.param(1, ["a", "b", "b"], id="the-next-release"),
+        pytest.param(FORMATS_BACK, ["a", "b", "b"], id="the-last-that-is-believed"),
+        pytest.param(FORMATS_BACK + 1, ["a", "a", "a", "b", "b"], id="garbage"),
+    ],
+)
+async def test_a_batch_of_a_later_release_stops_its_partition_until_the_upgrade(
+    tmp_path: Path, ahead: int, read: list[str]
+) -> None:
+    first, second, third = batches(1, 3)
+    batch = ShareBatch.FromString(second)
+    batch.format = FORMAT + ahead
+    reader = await filled(
+        tmp_path, {"a": [first, batch.SerializeToString(), third], "b": batches(2, 2)}
+    )
+    found = await gatherer(reader).gather({"a": 0, "b": 0})
+    assert sorted(each.partition for each in found.reads) == read
+    assert (found.moves["a"] == await reader.end("a")) == (ahead > FORMATS_BACK)
 
 
 async def test_weights_that_could_not_be_summed_wait_for_the_next_poll(tmp_path: Path) -> None:

@@ -72,6 +72,13 @@ class BatchError(Exception):
         self.problem = problem
 
 
+class NewerFormat(BatchError):
+    """Raised for a record of a version that a later release writes: an upgrade reads it, so wait.
+
+    One that is further ahead than readers look back is taken for garbage.
+    """
+
+
 class _Identified(Protocol):
     @property
     def format(self) -> int: ...
@@ -197,7 +204,8 @@ def _parse(message: ShareBatch | BlockRecord, payload: bytes) -> None:
 def _check_identity(record: _Identified) -> None:
     if not accepts(record.format):
         oldest = max(1, FORMAT - FORMATS_BACK)
-        raise BatchError(
+        newer = FORMAT < record.format <= FORMAT + FORMATS_BACK
+        raise (NewerFormat if newer else BatchError)(
             "format",
             f"version {record.format}, this program reads {oldest} to {FORMAT}; "
             "upgrade the hub before the regions",

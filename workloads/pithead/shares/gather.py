@@ -69,7 +69,11 @@ class Gatherer:
         self._stalled: dict[str, str] = {}
 
     async def gather(self, positions: Mapping[str, int]) -> Gathered:
-        """Read and decode what is new in these partitions; stops one at an unknown slot."""
+        """Read and decode what is new in these partitions.
+
+        One with shares of an unknown slot, or of a version that only a later release
+        reads, stops there.
+        """
         gathered = Gathered()
         names = sorted(positions)
         first = self._turn % max(len(names), 1)
@@ -101,6 +105,9 @@ class Gatherer:
             if gathered.weight + read.weight > WEIGHT_SUM_MAX:
                 gathered.full = True
                 return False
+            if read.newer:
+                self._tell(partition, read.fault)
+                return False
             found: Entry | Aside
             if read.columns is None:
                 found = Aside(partition, record.position, record.payload, read.fault)
@@ -126,10 +133,14 @@ class Gatherer:
         for slot in sorted(entry.slots):
             if not self._pool.slots.knows(slot):
                 trouble = str(SlotUnknown(slot))
-        if trouble and self._stalled.get(entry.partition) != trouble:
-            logger.error("%s/%s waits: %s", self._pool.name, entry.partition, trouble)
-        if trouble:
-            self._stalled[entry.partition] = trouble
-        else:
-            self._stalled.pop(entry.partition, None)
+        self._tell(entry.partition, trouble)
         return not trouble
+
+    def _tell(self, partition: str, trouble: str) -> None:
+        """Say once why a partition waits; no trouble is no reason."""
+        if trouble and self._stalled.get(partition) != trouble:
+            logger.error("%s/%s waits: %s", self._pool.name, partition, trouble)
+        if trouble:
+            self._stalled[partition] = trouble
+        else:
+            self._stalled.pop(partition, None)

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 
 from pithead.contracts.share_log_pb2 import Segment
-from pithead.log.codec import SLOT_MAX, BatchError
+from pithead.log.codec import SLOT_MAX, BatchError, NewerFormat
 from pithead.log.columns import Columns, decode_columns
 from pithead.log.share_log import LogRecord
 from pithead.shares.checks import Share, share_due
@@ -32,6 +32,8 @@ class Read:
     columns: Columns | None
     fault: str = ""
     weight: int = 0
+    newer: bool = False
+    """Whether its version alone is the fault: a later release reads it, so none passes it over."""
 
 
 class SegmentKey(NamedTuple):
@@ -245,7 +247,7 @@ def examine(partition: str, record: LogRecord, pool: str, coin: str) -> Read:
         weight = batch_weight(columns)
         _check(columns, weight, pool, coin)
     except BatchError as error:
-        return Read(partition, record, None, str(error))
+        return Read(partition, record, None, str(error), newer=isinstance(error, NewerFormat))
     return Read(partition, record, columns, weight=weight)
 
 
