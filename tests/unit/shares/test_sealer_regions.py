@@ -136,6 +136,20 @@ async def test_a_region_that_is_away_is_waited_for_until_nine_tenths_of_maturity
         assert await recount(bench.engine, bench.log) == []
 
 
+async def test_a_hub_that_slept_has_seen_no_region_away_meanwhile(tmp_path: Path) -> None:
+    async with await RegionBench.make(tmp_path) as bench:
+        await begun(bench)
+        assert await sealed_at(bench, 25) == 23
+        await bench.cut()
+        bench.now_ms += 61_000
+        assert await sealed_at(bench, 40) is None
+        # It wakes hours later: relays must have their time to dial.
+        bench.now_ms += 3_600_000
+        assert await sealed_at(bench, 40) is None
+        bench.now_ms += 60_000
+        assert await sealed_at(bench, 40) == 31
+
+
 async def seal_decisions(bench: RegionBench) -> list[Any]:
     table = schema.decisions
     async with reading(bench.engine) as connection:

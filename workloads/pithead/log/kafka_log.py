@@ -70,17 +70,23 @@ class KafkaLog:
         return KafkaReader(self._access, kafka_topic(check_name("topic", topic)))
 
     async def delete_before(self, topic: str, partition: str, position: int) -> int:
-        """Delete the records before `position`, at most all; return the new start."""
+        """Delete the records before `position`; return the new start.
+
+        Nothing is deleted when there is no such position: it is one of another cluster, which stood
+        in the place of this one, or of a copy that was restored.
+        """
         name = kafka_topic(check_name("topic", topic))
         reader = self.reader(topic)
         try:
             end = await reader.end(partition)
+            if position > end:
+                return await reader.start(partition)
         finally:
             await reader.close()
         target = TopicPartition(name, int(partition))
         admin = await start_admin(self._access)
         try:
-            starts = await admin.delete_records({target: RecordsToDelete(min(position, end))})
+            starts = await admin.delete_records({target: RecordsToDelete(position)})
         except (KafkaError, OSError, TimeoutError) as error:
             raise translated(error, place_of(self._access, name, target.partition)) from error
         finally:

@@ -81,6 +81,7 @@ class Sealer:
         """Of the hub's log alone."""
         self._expired = 0
         self._away_since_ms: dict[str, int] = {}
+        self._looked_ms = 0
 
     async def step(self, node_height: int | None) -> int | None:
         """Take a note when the node has grown, then seal; return the height newly sealed.
@@ -119,6 +120,10 @@ class Sealer:
         async with reading(self._engine) as connection:
             far = await read_far(connection, self._pool.id, self._topic, self._relayed)
         now_ms = self._now_ms()
+        if now_ms - self._looked_ms > GRACE_MS:
+            # A hub that slept through the grace has not seen anybody away for it.
+            self._away_since_ms = {}
+        self._looked_ms = now_ms
         self._away_since_ms = {
             region: self._away_since_ms.get(region, now_ms)
             for region in self._relayed

@@ -2,6 +2,7 @@
 
 import asyncio
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -176,6 +177,45 @@ async def test_two_archivers_of_one_pool_write_one_chain(tmp_path: Path) -> None
     found = await rows_of(engine, pool)
     assert [one.first_height for one in found] == [1, 2, 3, 4, 5, 6]
     assert found[-1].last_height == 7
+    await engine.dispose()
+
+
+class Held(Archiver):
+    """Waits between reading and writing."""
+
+    has_read: asyncio.Event
+    may_write: asyncio.Event
+
+    async def _read(self, *args: Any) -> Any:
+        found = await super()._read(*args)
+        self.has_read.set()
+        await self.may_write.wait()
+        return found
+
+
+async def test_an_archiver_that_was_overtaken_leaves_no_hole(tmp_path: Path) -> None:
+    engine, pool = await make_store(tmp_path)
+    await fill(engine, pool.id, [Cell(1, 9, 0, 9, 1, 0, 9)], sealed_height=3)
+    steps = []
+    archivers = [Held(engine, pool, lambda: NOW_MS) for _ in range(2)]
+    for archiver in archivers:
+        archiver.has_read, archiver.may_write = asyncio.Event(), asyncio.Event()
+        steps.append(asyncio.create_task(archiver.step()))
+        await archiver.has_read.wait()
+        # The second one finds more sealed, so its run without cells is longer.
+        async with transaction(engine) as connection:
+            await connection.execute(update(schema.pools).values(sealed_height=10))
+    for archiver, step in zip(archivers, steps, strict=True):
+        archiver.may_write.set()
+        await step
+    await archive_all(engine, pool)
+    found = await rows_of(engine, pool)
+    assert [(one.first_height, one.last_height) for one in found] == [
+        (1, 3),
+        (4, 8),
+        (9, 9),
+        (10, 10),
+    ]
     await engine.dispose()
 
 

@@ -4,7 +4,7 @@ from pithead.shares.regions.begin import EXCHANGE, GONE, REPLAY, Begin, Found, K
 
 pytestmark = pytest.mark.gate
 
-KEPT = Kept("far", 50, 70, "hub")
+KEPT = Kept("far", 50, 70, "hub", 1000)
 
 
 @pytest.mark.parametrize(
@@ -28,6 +28,20 @@ def test_reading_begins_where_it_ended_or_at_the_earliest_never_at_the_newest(
     how = begin(kept, found, "hub")
     assert (how.position, how.anew, how.action) == expected
     assert bool(how.reason) == bool(how.action)
+
+
+@pytest.mark.parametrize(
+    ("found", "hub_position"),
+    [
+        pytest.param(Found("far", 10, 90), 1000, id="goes-on"),
+        pytest.param(Found("far", 51, 90), 1000, id="cut-past-what-was-relayed"),
+        pytest.param(Found("new", 0, 90), 0, id="another-log-of-the-region"),
+    ],
+)
+def test_a_new_connection_knows_how_far_accounting_must_read_before_a_release(
+    found: Found, hub_position: int
+) -> None:
+    assert begin(KEPT, found, "hub").hub_position == hub_position
 
 
 def test_another_log_of_the_hub_gets_everything_again() -> None:

@@ -25,6 +25,7 @@ from pithead.shares.archive.book import (
     write,
 )
 from pithead.shares.archive.rows import HeightRows, Ids
+from pithead.shares.locks import lock_pool
 from pithead.shares.pools import Pool
 from pithead.store import reading, transaction
 
@@ -63,6 +64,11 @@ class Archiver:
             return 0
         made = await asyncio.to_thread(self._seal_up, head, found)
         async with transaction(self._engine) as connection:
+            await lock_pool(connection, self._pool.id)
+            if await read_head(connection, self._pool.id, row.first_height) != head:
+                # Another process was quicker. How long a run without cells is depends on what was
+                # sealed when it was read: one beside another's rows would leave a hole for ever.
+                return 0
             await write(connection, self._pool.id, made, self._now_ms())
         reached = made[-1].last_height
         metrics.ARCHIVED_HEIGHT.labels(self._pool.name).set(reached)

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from sqlalchemy import Row, func, select
+from sqlalchemy import Row, func, insert, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from pithead.shares import schema
@@ -34,7 +34,6 @@ from pithead.shares.archive.rows import (
     scheme_weights,
 )
 from pithead.shares.states import SegmentState
-from pithead.store import insert_into
 
 EARNING = (SegmentState.CONFIRMED, SegmentState.SETTLED)
 """States of segments whose cells count in windows."""
@@ -267,7 +266,7 @@ def empty_run(pool: str, first: int, last: int, before: bytes) -> Archived:
 async def write(
     connection: AsyncConnection, pool: int, made: Iterable[Archived], now_ms: int
 ) -> None:
-    """Add heights; those that another process has added meanwhile stand as they are."""
+    """Add heights behind the head; the caller holds the pool's lock and has looked at the head."""
     rows: Sequence[dict[str, Any]] = [
         {
             "pool": pool,
@@ -289,6 +288,4 @@ async def write(
         for one in made
     ]
     if rows:
-        await connection.execute(
-            insert_into(connection, schema.archives).on_conflict_do_nothing(), rows
-        )
+        await connection.execute(insert(schema.archives), rows)

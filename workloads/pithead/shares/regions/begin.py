@@ -23,6 +23,8 @@ class Kept(NamedTuple):
     told_end: int
     hub_log: str
     """Name of that log of the hub."""
+    hub_position: int
+    """Position there after the last record that was appended."""
 
 
 class Found(NamedTuple):
@@ -44,6 +46,8 @@ class Begin(NamedTuple):
     action: str = ""
     """Of the decision that goes with it; empty when there is nothing to decide."""
     reason: str = ""
+    hub_position: int = 0
+    """Of what was relayed before: it may be released only when accounting has read that far."""
 
 
 def begin(kept: Kept | None, found: Found, hub_log: str) -> Begin:
@@ -69,5 +73,5 @@ def begin(kept: Kept | None, found: Found, hub_log: str) -> Begin:
         return Begin(start, True, REPLAY, reason)
     if kept.position < start:
         reason = f"it begins at {start} and was relayed up to {kept.position} only"
-        return Begin(start, False, GONE, reason)
-    return Begin(kept.position, False)
+        return Begin(start, False, GONE, reason, kept.hub_position)
+    return Begin(kept.position, False, hub_position=kept.hub_position)

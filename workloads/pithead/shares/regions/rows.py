@@ -236,7 +236,9 @@ class RegionRows:
             )
         )
         return {
-            (row.topic, row.partition): Kept(row.log, row.position, row.told_end, row.hub_log)
+            (row.topic, row.partition): Kept(
+                row.log, row.position, row.told_end, row.hub_log, row.hub_position
+            )
             for row in rows
         }
 

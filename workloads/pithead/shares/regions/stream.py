@@ -158,7 +158,12 @@ class RegionStream:
         self._heard_ms = await self._rows.heard_ms()
         welcome = pb.Welcome(window_bytes=WINDOW_BYTES)
         for (topic, partition), begin in sorted(begins.items()):
-            place = _Partition(self._topics[topic], partition, next_position=begin.position)
+            place = _Partition(
+                self._topics[topic],
+                partition,
+                next_position=begin.position,
+                hub_position=begin.hub_position,
+            )
             self._partitions[topic, partition] = place
             welcome.places.add(topic=topic, partition=partition, position=begin.position)
             if begin.action:
