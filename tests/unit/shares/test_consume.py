@@ -24,6 +24,7 @@ from pithead.shares.audit import recount
 from pithead.shares.consume import Polled
 from pithead.shares.intake import PositionMoved
 from pithead.shares.pools import PoolConflict, register
+from pithead.shares.slots import SlotsMoved
 from pithead.shares.states import ProducerState
 from pithead.store import open_store, reading, transaction
 from tests.support.accounting import Bench
@@ -244,6 +245,23 @@ async def test_shares_of_an_unknown_slot_wait_until_it_is_known(tmp_path: Path) 
             ),
         )
         (bench.pool,) = await register(bench.engine, [slot], [COIN_SETTINGS])
+        with pytest.raises(SlotsMoved):
+            await bench.consumer.poll()
+        bench.restart()
+        assert (await bench.consumer.poll()).shares == 1
+
+
+async def test_a_process_that_knows_no_newer_revision_books_nothing_more(tmp_path: Path) -> None:
+    async with await Bench.make(tmp_path) as bench:
+        await bench.write("eu-0", payload(make_batch(producer_id(1), 0, [Share(1, 20)])))
+        assert (await bench.consumer.poll()).shares == 1
+        first = POOL_SETTINGS.slots[0]
+        later = msgspec.structs.replace(first, revision="ee", effective_height=30)
+        changed = msgspec.structs.replace(POOL_SETTINGS, slots=(*POOL_SETTINGS.slots, later))
+        (bench.pool,) = await register(bench.engine, [changed], [COIN_SETTINGS])
+        await bench.write("eu-0", payload(make_batch(producer_id(1), 1, [Share(1, 30)])))
+        with pytest.raises(SlotsMoved, match="revisions were added"):
+            await bench.consumer.poll()
         bench.restart()
         assert (await bench.consumer.poll()).shares == 1
 

@@ -32,8 +32,9 @@ from pithead.shares.intake import (
     read_positions,
 )
 from pithead.shares.locks import lock_pool
-from pithead.shares.pools import Pool
+from pithead.shares.pools import Pool, newest_revision
 from pithead.shares.records import Entry
+from pithead.shares.slots import SlotsMoved
 from pithead.store import reading, transaction
 
 logger = logging.getLogger(__name__)
@@ -87,13 +88,17 @@ class Consumer:
         """Book what is new, as much as one poll may hold.
 
         Raises PositionMoved, errors of the log and of the database; then nothing
-        was booked, and the next poll starts from what the database holds.
+        was booked, and the next poll starts from what the database holds. SlotsMoved:
+        this process is of no more use.
         """
         try:
             positions = await self._current_positions()
             gathered = await self._gatherer.gather(positions)
             for partition, reason in gathered.lost.items():
                 await self._replay(partition, positions[partition], reason)
+            if self._gatherer.waiting:
+                async with reading(self._engine) as connection:
+                    await self._check_slots(connection)
             booked = await self._book(gathered, positions) if gathered.reads else None
         except BaseException as error:
             # Whatever was cached may not be what was committed.
@@ -126,12 +131,18 @@ class Consumer:
         with metrics.TRANSACTION_SECONDS.labels(pool).time():
             async with transaction(self._engine) as connection:
                 await lock_pool(connection, self._pool.id)
+                await self._check_slots(connection)
                 for partition, new in gathered.moves.items():
                     old = Place(self._log, positions[partition])
                     await move_position(
                         connection, self._topic, partition, old, old._replace(position=new)
                     )
                 return await self._booking.book(connection, gathered.reads, self._now_ms())
+
+    async def _check_slots(self, connection: AsyncConnection) -> None:
+        newest = await newest_revision(connection, self._pool.id)
+        if newest != self._pool.slots.newest:
+            raise SlotsMoved(self._pool.name)
 
     async def _current_positions(self) -> dict[str, int]:
         """Return where to read on, of the log that is there now and the partitions to be read.

@@ -68,6 +68,11 @@ class Gatherer:
         self._turn = 0
         self._stalled: dict[str, str] = {}
 
+    @property
+    def waiting(self) -> bool:
+        """Whether a partition waits for what this process does not know."""
+        return bool(self._stalled)
+
     async def gather(self, positions: Mapping[str, int]) -> Gathered:
         """Read and decode what is new in these partitions.
 

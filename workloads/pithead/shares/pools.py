@@ -7,7 +7,7 @@ effect keeps its scheme and parameters, or history would be counted anew.
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import insert, select
+from sqlalchemy import func, insert, select
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from pithead.coins.params import ChainParams
@@ -99,6 +99,13 @@ async def _register_slots(
                 "revisions are append-only, give the new one a later height"
             )
     return SlotTable(await read_slots(connection, pool_id))
+
+
+async def newest_revision(connection: AsyncConnection, pool_id: int) -> int:
+    """Return the highest id of a pool's revisions, 0 when it has none."""
+    table = schema.revisions.c
+    newest = await connection.scalar(select(func.max(table.id)).where(table.pool == pool_id))
+    return int(newest or 0)
 
 
 async def read_slots(connection: AsyncConnection, pool_id: int) -> list[SlotRevision]:

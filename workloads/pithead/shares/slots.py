@@ -31,11 +31,24 @@ class SlotUnknown(Exception):
         )
 
 
+class SlotsMoved(Exception):
+    """Raised when revisions were registered that this process does not know: it must start again.
+
+    Booked by the old table, shares would count by the wrong revision for ever.
+    """
+
+    def __init__(self, pool: str) -> None:
+        super().__init__(f"pool {pool}: scheme revisions were added since this process has started")
+
+
 class SlotTable:
     """The slots of one pool."""
 
     def __init__(self, revisions: Iterable[SlotRevision]) -> None:
         self._by_slot: dict[int, list[SlotRevision]] = {}
+        revisions = list(revisions)
+        self.newest = max((revision.id for revision in revisions), default=0)
+        """Id of the newest revision; they are only ever added."""
         for revision in sorted(revisions, key=lambda row: (row.slot, row.effective_height)):
             self._by_slot.setdefault(revision.slot, []).append(revision)
 
