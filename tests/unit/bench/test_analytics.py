@@ -1,14 +1,16 @@
 """The analytics benchmark measures what it says, on a small load."""
 
+import asyncio
 import json
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
 
-from pithead.bench.analytics import Load, WrongSums, run
+from pithead.bench.analytics import DatabaseInUse, Load, WrongSums, run
 from pithead.cli import main
 from pithead.shares.analytics.writer import Writer, Written
+from pithead.store.columnar.server import open_server
 from tests.support.columnar import COLUMNAR
 
 
@@ -19,6 +21,27 @@ def test_all_shares_are_written_and_compared(tmp_path: Path, columnar_kind: str)
     assert result.figures["exact"] is True
     assert result.setup["shares"] == 3_000
     assert result.ratio > 0
+
+
+@pytest.mark.full
+@pytest.mark.needs("clickhouse")
+@pytest.mark.parametrize("columnar_kind", ["clickhouse"], indirect=True)
+def test_a_servers_database_that_is_in_use_is_left_alone(
+    tmp_path: Path, columnar_kind: str
+) -> None:
+    reach = COLUMNAR.reach(tmp_path)
+
+    async def used() -> None:
+        door = await open_server(reach)
+        try:
+            await door.command("CREATE TABLE theirs (n UInt8) ENGINE = MergeTree ORDER BY n")
+            with pytest.raises(DatabaseInUse, match="theirs"):
+                await asyncio.to_thread(run, Load(shares=1_000, workers=10), reach)
+            assert (await door.query("SELECT count() AS n FROM theirs")).rows() == [(0,)]
+        finally:
+            await door.close()
+
+    asyncio.run(used())
 
 
 @pytest.mark.gate

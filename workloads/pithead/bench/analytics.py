@@ -54,6 +54,16 @@ class WrongSums(Exception):
     """Raised when the tables do not hold what was written: no figure is worth anything."""
 
 
+class DatabaseInUse(Exception):
+    """Raised for a database that holds tables: a benchmark would drop them."""
+
+    def __init__(self, database: str, name: str) -> None:
+        super().__init__(
+            f"database {database} holds tables, {name} among them, and the benchmark drops all of "
+            "them: give it an empty one"
+        )
+
+
 @dataclass(frozen=True, slots=True)
 class Load:
     """What is written."""
@@ -73,6 +83,8 @@ def run(load: Load, server: Reach | None = None) -> Result:
 
 
 async def _run(load: Load, server: Reach | None, folder: Path) -> Result:
+    if server is not None:
+        await _refuse_used(server)
     start_s = int(time.time()) - 86_400
     blocks = [
         _block(load, first, min(BLOCK, load.shares - first), start_s)
@@ -110,6 +122,15 @@ async def _run(load: Load, server: Reach | None, folder: Path) -> Result:
         baseline_cpu_s=bare_s,
         baseline_per_cpu_s=load.shares / bare_s,
     )
+
+
+async def _refuse_used(server: Reach) -> None:
+    door = await open_server(server)
+    try:
+        if names := await _tables(door):
+            raise DatabaseInUse(server.database, names[0])
+    finally:
+        await door.close()
 
 
 async def _measured(
@@ -191,12 +212,17 @@ async def _check(door: Columnar, name: str, shares: int) -> None:
 
 async def _empty(door: Columnar) -> None:
     """Leave a server's database without tables, as it was found."""
-    names = await door.query(
+    for name in await _tables(door):
+        await door.command(f"DROP TABLE IF EXISTS {name}")
+
+
+async def _tables(door: Columnar) -> list[str]:
+    """Return the tables of the database, views first."""
+    found = await door.query(
         "SELECT name FROM system.tables WHERE database = currentDatabase() "
         "ORDER BY engine = 'MaterializedView' DESC, name"
     )
-    for (name,) in names.rows():
-        await door.command(f"DROP TABLE IF EXISTS {name}")
+    return [str(name) for (name,) in found.rows()]
 
 
 def _kind(column: Column) -> str:

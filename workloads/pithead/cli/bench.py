@@ -202,7 +202,7 @@ def analytics(
     output: str,
 ) -> None:
     """Write shares into chdb, or a ClickHouse server, with all rollups."""
-    from pithead.bench.analytics import Load, run
+    from pithead.bench.analytics import DatabaseInUse, Load, run
     from pithead.bench.result import text_of
     from pithead.store.columnar import ColumnarError
     from pithead.store.columnar.server import Reach
@@ -215,6 +215,6 @@ def analytics(
         server = Reach(host, int(port), database=database, user=user, password=password)
     try:
         result = run(Load(shares, workers), server)
-    except ColumnarError as error:
+    except (ColumnarError, DatabaseInUse) as error:
         raise click.ClickException(str(error)) from error
     click.echo(text_of(result, as_json=output == "json"))
