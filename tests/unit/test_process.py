@@ -1,6 +1,7 @@
 """Tasks as processes: results, sentences, exit codes, signals."""
 
 import asyncio
+import gc
 import json
 import os
 import signal
@@ -13,7 +14,7 @@ import pytest
 
 from pithead import process
 from pithead.config import LedgerSettings, Unusable, store
-from pithead.process import Result, TaskFailed, run_task, until_there
+from pithead.process import Result, TaskFailed, run_service, run_task, until_there
 from tests.support.doors import served
 
 pytestmark = pytest.mark.gate
@@ -30,6 +31,20 @@ def config(tmp_path: Path) -> Path:
 
 async def tells(settings: LedgerSettings) -> Result:
     return {"database": settings.database}
+
+
+def test_a_service_looks_for_cycles_seldom(config: Path) -> None:
+    seen = []
+
+    async def serve(_settings: LedgerSettings, _stop: asyncio.Event) -> None:
+        seen.append(gc.get_threshold())
+
+    before = gc.get_threshold()
+    try:
+        assert run_service("test", config, LedgerSettings, serve, supervisor=None) == 0
+    finally:
+        gc.set_threshold(*before)
+    assert seen == [process.COLLECTOR_THRESHOLDS]
 
 
 def test_result_is_printed_and_left_in_the_file(

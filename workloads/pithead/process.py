@@ -8,6 +8,7 @@ shows as the termination message.
 
 import asyncio
 import ctypes
+import gc
 import json
 import logging
 import os
@@ -21,6 +22,10 @@ import uvloop
 
 from pithead.config import Settings, Unusable, load
 from pithead.telemetry import configure_logging
+
+COLLECTOR_THRESHOLDS = (50_000, 20, 50)
+"""New containers between two looks at the youngest, and how many looks at one generation there are
+to one of the next."""
 
 EXIT_FAILED = 1
 EXIT_UNUSABLE = 2
@@ -63,6 +68,15 @@ def die_with_parent(parent: int) -> None:
         sys.exit(EXIT_FAILED)
 
 
+def tune_collector() -> None:
+    """Let Python look for cycles seldom.
+
+    Batches make tens of thousands of objects at once and no cycles; with the usual threshold of
+    700 (2,000 from Python 3.13 on) a twentieth of accounting's time goes into looking at them.
+    """
+    gc.set_threshold(*COLLECTOR_THRESHOLDS)
+
+
 def run_until_signalled(body: Callable[[Stop], Awaitable[None]]) -> None:
     """Run `body(stop)` under uvloop; SIGTERM and SIGINT set `stop`, a second makes it urgent."""
 
@@ -88,6 +102,7 @@ def run_service(
     if supervisor is not None:
         die_with_parent(supervisor)
     configure_logging(name)
+    tune_collector()
     try:
         settings = load(config, shape)
         run_until_signalled(lambda stop: run(settings, stop))

@@ -28,6 +28,7 @@ from pithead.log.columns import decode_columns
 from pithead.log.file_log import FileLog
 from pithead.log.share_log import ShareLog
 from pithead.log.topics import shares_topic
+from pithead.process import tune_collector
 from pithead.shares import schema
 from pithead.shares.consume import Consumer
 from pithead.shares.pools import register
@@ -73,6 +74,8 @@ class Load:
 
 def run(load: Load, database: str = "") -> Result:
     """Measure; `database` is the URL of an empty one, without it a new SQLite file is taken."""
+    # As the process does that is measured.
+    tune_collector()
     with tempfile.TemporaryDirectory(prefix="pithead-bench-") as folder:
         url = database or f"sqlite+aiosqlite:///{folder}/shares.db"
         return asyncio.run(_run(load, url, Path(folder)))
